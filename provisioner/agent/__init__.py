@@ -1,0 +1,1 @@
+"""Building, deploying and talking to the remote agent."""

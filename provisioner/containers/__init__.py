@@ -1,0 +1,1 @@
+"""SSH-enabled PyTorch containers: image, specification, engine."""

@@ -1,0 +1,1 @@
+"""Practice hosts: real systemd hosts in local Docker, with simulated GPUs."""

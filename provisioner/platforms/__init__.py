@@ -1,0 +1,1 @@
+"""What differs between OS families: one file each."""

@@ -1,0 +1,1 @@
+"""What the agent and its clients say to each other. Standard library only, no I/O."""

@@ -1,0 +1,125 @@
+"""A job: what was asked (JobSpec), what became of it (JobRecord), and why (Verdict).
+
+::
+
+    queued ──> starting ──> running ──> succeeded
+      │           │            ├──────> failed
+      │           │            ├──────> stopped
+      │           │            └──────> lost        the host went down, or the supervisor died
+      │           ├──> failed | stopped | lost
+      └──> stopped
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Dict, FrozenSet, Optional, Tuple
+
+from remote_agent.protocol.values import Value
+
+QUEUED = "queued"
+STARTING = "starting"
+RUNNING = "running"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+STOPPED = "stopped"
+LOST = "lost"
+
+TRANSITIONS: Dict[str, FrozenSet[str]] = {
+    QUEUED: frozenset({STARTING, STOPPED, FAILED}),
+    STARTING: frozenset({RUNNING, FAILED, STOPPED, LOST}),
+    RUNNING: frozenset({SUCCEEDED, FAILED, STOPPED, LOST}),
+    SUCCEEDED: frozenset(),
+    FAILED: frozenset(),
+    STOPPED: frozenset(),
+    LOST: frozenset(),
+}
+FINAL = frozenset(state for state, following in TRANSITIONS.items() if not following)
+
+PROCESS = "process"
+CONTAINER = "container"
+
+JOB_ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,62}$")
+"""Client-generated, also a directory name and a container name on the host."""
+
+
+@dataclass(frozen=True)
+class JobSpec(Value):
+    """What to run. Sent by the client; never changes afterwards.
+
+    argv: program and arguments, run in the job's own copy of ``snapshot`` (None: an empty
+        directory). gpus: how many GPUs to lease, 0 for none. image: the container runtime's image.
+    env: added to the job's environment; it is stored on the host in a 0600 file.
+    created_at: seconds since the epoch, by the client's clock.
+    """
+
+    job_id: str
+    name: str
+    argv: Tuple[str, ...]
+    runtime: str = PROCESS
+    snapshot: Optional[str] = None
+    env: Dict[str, str] = field(default_factory=dict, repr=False)
+    gpus: int = 0
+    image: Optional[str] = None
+    mounts: Tuple[str, ...] = ()
+    shm_size: Optional[str] = None
+    created_at: float = 0.0
+    created_by: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict(Value):
+    """Why a job ended. ``cause`` is one of CAUSES; ``evidence`` is what was seen; ``hint`` is
+    the next thing to try."""
+
+    cause: str
+    exit_code: Optional[int] = None
+    signal: Optional[str] = None
+    evidence: str = ""
+    hint: str = ""
+
+
+CAUSES = (
+    "success",
+    "exit-code",
+    "signal",
+    "could-not-start",
+    "stopped-by-user",
+    "cuda-out-of-memory",
+    "host-out-of-memory",
+    "container-out-of-memory",
+    "disk-full",
+    "xid",
+    "reboot",
+    "lost",
+)
+
+
+@dataclass(frozen=True)
+class JobRecord(Value):
+    """A job as the host's disk tells it. Times are seconds since the epoch, by the host's clock.
+
+    gpu_ids: the leased GPUs' NVML indices. log_bytes: length of the log so far.
+    """
+
+    _nested = {"spec": JobSpec, "verdict": Verdict}
+
+    spec: JobSpec
+    state: str
+    created_at: float
+    started_at: Optional[float] = None
+    ended_at: Optional[float] = None
+    boot_id: str = ""
+    pid: Optional[int] = None
+    gpu_ids: Tuple[int, ...] = ()
+    log_bytes: int = 0
+    verdict: Optional[Verdict] = None
+
+    @property
+    def job_id(self) -> str:
+        return self.spec.job_id
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
