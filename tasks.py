@@ -1,0 +1,1 @@
+"""`invoke --list` shows what there is."""
