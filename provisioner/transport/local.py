@@ -1,0 +1,114 @@
+"""The machine rigup itself runs on, behind the same protocol: subprocesses, no SSH."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path, PurePosixPath
+
+from provisioner.command import Command, Result
+from provisioner.errors import CommandFailed, CommandTimeout
+from provisioner.transport.base import OutputSink, Session
+from provisioner.transport.upload import get_command, put_command
+
+DEFAULT_TIMEOUT_S = 900.0
+
+
+class LocalTransport:
+    """Runs commands through ``sh`` in the home directory, as a login over SSH would.
+
+    Sudo works where it needs no password.
+    """
+
+    def __init__(self, host_name: str = "localhost") -> None:
+        self._host_name = host_name
+
+    @property
+    def host_name(self) -> str:
+        return self._host_name
+
+    def run(self, command: Command, *, on_output: OutputSink | None = None) -> Result:
+        process = subprocess.Popen(
+            ["sh", "-c", self._line(command)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=Path.home(),
+        )
+        timeout = command.timeout_s or DEFAULT_TIMEOUT_S
+        try:
+            stdout, stderr = process.communicate(command.stdin, timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            process.communicate()
+            raise CommandTimeout(
+                f"`{command}` did not end in time", host=self._host_name
+            ) from error
+        if on_output is not None:
+            on_output(stdout + stderr)
+        return Result(command, process.returncode, stdout, stderr)
+
+    def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
+        self._check(self.run(put_command(data, path, mode=mode)))
+
+    def get(self, path: PurePosixPath) -> bytes:
+        return self._check(self.run(get_command(path))).stdout
+
+    def open_session(self, command: Command) -> Session:
+        return ProcessSession(["sh", "-c", command.render()])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _line(self, command: Command) -> str:
+        if not command.sudo:
+            return command.render()
+        inner = Command(("sudo", "-n", "--", *command.words)).render()
+        return f'if [ "$(id -u)" -eq 0 ]; then exec {command.render()}; else exec {inner}; fi'
+
+    def _check(self, result: Result) -> Result:
+        if not result.ok:
+            raise CommandFailed(result, host=self._host_name)
+        return result
+
+
+class ProcessSession:
+    """A local process as a :class:`~provisioner.transport.base.Session`."""
+
+    def __init__(self, argv: list[str]) -> None:
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=Path.home(),
+        )
+        self._stderr = bytearray()
+        self._drain = threading.Thread(target=self._read_stderr, daemon=True)
+        self._drain.start()
+
+    def read(self, limit: int = 65536) -> bytes:
+        assert self._process.stdout is not None
+        return self._process.stdout.read(limit) or b""
+
+    def write(self, data: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(data)
+
+    def stderr_tail(self) -> str:
+        return self._stderr[-8192:].decode("utf-8", "replace")
+
+    def exit_code(self) -> int | None:
+        return self._process.poll()
+
+    def close(self) -> None:
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def _read_stderr(self) -> None:
+        assert self._process.stderr is not None
+        while chunk := self._process.stderr.read(4096):
+            self._stderr.extend(chunk)
