@@ -60,7 +60,7 @@ class Host:
     port: int | None = None
     identity_file: Path | None = None
     jump: str | None = None
-    labels: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     groups: tuple[str, ...] = ()
     python: str = "python3"
     state_dir: str = ".rigup"
@@ -84,11 +84,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All hosts and groups of one file, in file order. ``source`` is None without a file."""
+    """All hosts and groups of one file, in file order. ``source`` is None without a file.
+
+    ``ssh_names`` are the concrete aliases of the SSH configuration, usable like hosts.
+    """
 
     hosts: Mapping[str, Host]
     groups: Mapping[str, Group]
     source: Path | None = None
+    ssh_names: frozenset[str] = frozenset()
 
     def select(
         self, *, hosts: str | None = None, group: str | None = None, everything: bool = False
