@@ -1,14 +1,37 @@
-"""Where rigup keeps its own state on this machine."""
+"""rigup's own directory on the user's machine: pinned keys, SSH fragment, transcripts, lab."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
-HOME_VARIABLE = "RIGUP_HOME"
+
+def rigup_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """``$RIGUP_HOME``, else ``~/.rigup``. Not created here."""
+    return Path(environ.get("RIGUP_HOME") or "~/.rigup").expanduser().absolute()
 
 
-def rigup_home() -> Path:
-    """``$RIGUP_HOME`` when set and not empty, else ``~/.rigup``; absolute, maybe not there yet."""
-    chosen = os.environ.get(HOME_VARIABLE, "")
-    return (Path(chosen) if chosen else Path("~/.rigup")).expanduser().absolute()
+def known_hosts_file() -> Path:
+    """Where ``trust`` pins host keys, in OpenSSH's known_hosts format."""
+    return rigup_home() / "known_hosts"
+
+
+def transcripts_dir() -> Path:
+    return rigup_home() / "transcripts"
+
+
+def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a whole file atomically and durably; its directory is made 0700 where missing."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
