@@ -1,0 +1,72 @@
+"""A code snapshot: a sorted list of files and symlinks, named by the sha256 of its listing."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Iterable, Optional, Sequence
+
+from remote_agent.protocol.values import ProtocolError, Value
+
+DIGEST = re.compile(r"^[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True)
+class SnapshotEntry(Value):
+    """A regular file (``digest``: sha256 of its content, ``size`` in bytes) or, when ``target``
+    is set, a symlink. ``path`` is relative with ``/``; ``mode`` holds permission bits only."""
+
+    path: str
+    mode: int = 0o644
+    digest: Optional[str] = None
+    size: int = 0
+    target: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class OutputFile(Value):
+    """A file that a job wrote under its outputs; ``modified_at`` in seconds since the epoch."""
+
+    path: str
+    size: int
+    modified_at: float = 0.0
+
+
+def canonical(entries: Iterable[SnapshotEntry]) -> bytes:
+    """The exact bytes that are stored and whose sha256 names the snapshot."""
+    rows = [entry.to_json() for entry in sorted(entries, key=lambda entry: entry.path)]
+    return json.dumps(rows, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def check_entries(entries: Sequence[SnapshotEntry]) -> None:
+    """Raises ProtocolError naming the first entry that must not be written to disk: an absolute
+    path, one with ``..``, a duplicate, or one that lies beneath a file or a symlink."""
+    seen = set()
+    for entry in entries:
+        _check_entry(entry)
+        if entry.path in seen:
+            raise ProtocolError("%r is listed twice" % entry.path)
+        seen.add(entry.path)
+    for path in seen:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            if "/".join(parts[:depth]) in seen:
+                raise ProtocolError("%r lies beneath an entry that is not a directory" % path)
+
+
+def _check_entry(entry: SnapshotEntry) -> None:
+    path, target = entry.path, entry.target
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ProtocolError("bad path %r" % (path,))
+    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ProtocolError("%r is not a plain relative path" % path)
+    if type(entry.mode) is not int or not 0 <= entry.mode <= 0o777:
+        raise ProtocolError("%r: bad mode %r" % (path, entry.mode))
+    if target is not None:
+        if not isinstance(target, str) or not target or "\0" in target:
+            raise ProtocolError("%r: bad symlink target" % path)
+    elif not isinstance(entry.digest, str) or not DIGEST.match(entry.digest):
+        raise ProtocolError("%r: bad digest %r" % (path, entry.digest))
+    elif type(entry.size) is not int or entry.size < 0:
+        raise ProtocolError("%r: bad size %r" % (path, entry.size))
