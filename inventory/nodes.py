@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,17 +17,13 @@ LARGEST_TREE = 200_000
 
 DEEPEST_TREE = 20
 
-_KINDS = {
-    "scalar": {
-        "str": "text",
-        "timestamp": "text",
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "null": "nothing",
-    },
-    "mapping": {"map": "a mapping"},
-    "sequence": {"seq": "a list"},
+_SCALARS = {
+    "str": "text",
+    "timestamp": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "null": "nothing",
 }
 _STANDARD = "tag:yaml.org,2002:"
 _TAB_INDENT = re.compile(r"^ *\t[ \t]*[^\s#]")
@@ -48,9 +44,8 @@ class Node:
     @property
     def kind(self) -> str:
         """What a person would call it: ``text``, ``a list``, ``nothing`` …"""
-        tag = str(self.tree.tag)
-        kinds = _KINDS.get(self.tree.id, {})
-        return kinds.get(tag.removeprefix(_STANDARD), f"a value tagged {tag}")
+        tag = str(self.tree.tag).removeprefix(_STANDARD)
+        return _kinds_of(self.tree).get(tag, f"a value tagged {tag}")
 
     @property
     def raw(self) -> str:
@@ -129,6 +124,12 @@ def parse(path: Path) -> Node:
     root = Node(documents[0], path, "")
     _refuse_explosion(root)
     return root
+
+
+def _kinds_of(tree: yaml.Node) -> Mapping[str, str]:
+    if isinstance(tree, yaml.MappingNode):
+        return {"map": "a mapping"}
+    return {"seq": "a list"} if isinstance(tree, yaml.SequenceNode) else _SCALARS
 
 
 def _compose(text: str, path: Path) -> list[yaml.Node]:
