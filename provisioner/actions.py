@@ -1,0 +1,63 @@
+"""What is done to a host, as values that can be shown before they are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from provisioner.command import Command, Result
+from provisioner.errors import CommandFailed
+from provisioner.transport.base import Transport
+from provisioner.transport.upload import put_command
+
+
+class Action(Protocol):
+    """Something done to a host, that can be shown before it is done."""
+
+    def describe(self) -> str:
+        """One line, as exact as the action is."""
+
+    def apply(self, transport: Transport) -> None:
+        """Do it. Raises RigupError when it did not succeed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run one command; it must succeed."""
+
+    command: Command
+
+    def describe(self) -> str:
+        return str(self.command)
+
+    def apply(self, transport: Transport) -> None:
+        run_checked(transport, self.command)
+
+
+@dataclass(frozen=True)
+class WriteFile:
+    """Put a whole file, owned by root."""
+
+    path: PurePosixPath
+    content: str
+    mode: int = 0o644
+
+    def describe(self) -> str:
+        return f"write {self.path}"
+
+    def apply(self, transport: Transport) -> None:
+        command = put_command(self.content.encode(), self.path, mode=self.mode, sudo=True)
+        run_checked(transport, command)
+
+
+def run_checked(transport: Transport, command: Command) -> Result:
+    """Run ``command``; raises CommandFailed when its exit code is not 0."""
+    result = transport.run(command)
+    if not result.ok:
+        raise CommandFailed(result, host=transport.host_name)
+    return result
+
+
+def commands(*items: Command) -> tuple[Action, ...]:
+    return tuple(Run(item) for item in items)

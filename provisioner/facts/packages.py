@@ -1,0 +1,58 @@
+"""Which of the packages that rigup cares about are installed, and at which version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from provisioner.facts.base import Fact, Output
+
+WATCHED = (
+    "docker.io",
+    "docker-ce",
+    "docker-ce-cli",
+    "containerd.io",
+    "nvidia-driver",
+    "nvidia-open",
+    "cuda-drivers",
+    "nvidia-smi",
+    "nvidia-kernel-open-dkms",
+    "nvidia-kernel-dkms",
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+    "python3",
+)
+
+
+@dataclass(frozen=True)
+class PackageFacts:
+    """Package name -> version, installed ones only. ``broken``: half-installed packages."""
+
+    manager: str | None
+    versions: Mapping[str, str]
+    broken: tuple[str, ...] = ()
+
+
+SCRIPT = f"""
+command -v dpkg-query >/dev/null || exit 3
+dpkg-query -W -f '${{db:Status-Abbrev}}|${{Package}}|${{Version}}\\n' {" ".join(WATCHED)} \
+  'nvidia-driver-pinning-*' 2>/dev/null
+printf 'audit|%s\\n' "$(dpkg --audit 2>/dev/null | wc -l)"
+exit 0
+"""
+
+
+def parse(output: Output) -> PackageFacts:
+    if output.exit_code == 3:
+        return PackageFacts(None, {})
+    rows = [line.split("|") for line in output.text.splitlines() if line.count("|") == 2]
+    return PackageFacts(
+        manager="apt",
+        versions={name: version for status, name, version in rows if status[1:2] == "i"},
+        broken=tuple(name for status, name, _ in rows if status[1:2] not in ("i", "n", "c")),
+    )
+
+
+PACKAGES = Fact("packages", SCRIPT, parse)

@@ -1,0 +1,185 @@
+"""Check, apply, check again, verify: per host, many hosts at once.
+
+Every step is checked on fresh facts right before it is applied and again right after: a step that
+still wants a change then has not converged, which is an error. So every run proves idempotence.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+from inventory import Host
+from provisioner.errors import ExitCode, RebootRequired, RigupError, StepFailed
+from provisioner.facts import ALL_FACTS, GPU, OS, Facts, gather
+from provisioner.plan import check, plan
+from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
+from provisioner.transport.base import Transport
+from provisioner.verify import Proof, verify
+
+MAX_PARALLEL = 64
+
+Progress = Callable[[str, str, str], None]
+"""Called with (host, step, what happens); from several threads."""
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """``status``: ok, would-change, changed, blocked or failed. ``actions``: exact commands."""
+
+    step: str
+    status: str
+    reason: str
+    actions: tuple[str, ...] = ()
+    what_to_do: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class HostReport:
+    """How one host ended: its steps so far, its proofs, or the error that stopped it."""
+
+    host: str
+    steps: tuple[StepReport, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    error: RigupError | None = field(default=None, compare=False)
+    simulated: bool = False
+    seconds: float = 0.0
+    transcript: str | None = None
+
+    @property
+    def changed(self) -> int:
+        return sum(step.status in ("changed", "would-change") for step in self.steps)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        if self.error is not None:
+            return self.error.exit_code
+        if any(step.status == "blocked" for step in self.steps):
+            return ExitCode.BLOCKED
+        return ExitCode.DONE
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with one host. ``sudo``: read facts as root (a sudo password is at hand)."""
+
+    host: Host
+    transport: Transport
+    sudo: bool = False
+
+
+def provision(job: Job, steps: Sequence[Step], progress: Progress) -> HostReport:
+    """Bring one host to the wanted state and prove it. Errors end in the report, never outside."""
+    return _reported(job, progress, lambda report: _converge(job, steps, progress, report))
+
+
+def check_only(job: Job, steps: Sequence[Step], progress: Progress) -> HostReport:
+    """The plan of one host; nothing is changed."""
+    return _reported(job, progress, lambda report: _look(job, steps, report))
+
+
+def fan_out(jobs: Sequence[Job], work: Callable[[Job], HostReport]) -> tuple[HostReport, ...]:
+    """One report per job, in order; a bad host neither stops nor hides the others."""
+    if not jobs:
+        return ()
+    with ThreadPoolExecutor(max_workers=min(len(jobs), MAX_PARALLEL)) as pool:
+        return tuple(pool.map(work, jobs))
+
+
+class _Draft:
+    """The report while it grows: what a failing host got done must not be lost."""
+
+    def __init__(self, host: str) -> None:
+        self.report = HostReport(host)
+
+    def add(self, step: StepReport) -> None:
+        self.report = replace(self.report, steps=(*self.report.steps, step))
+
+
+def _reported(job: Job, progress: Progress, work: Callable[[_Draft], None]) -> HostReport:
+    started = time.monotonic()
+    draft = _Draft(job.host.name)
+    try:
+        work(draft)
+    except RigupError as error:
+        error.host = error.host or job.host.name
+        progress(job.host.name, "error", error.message)
+        draft.report = replace(draft.report, error=error)
+    finally:
+        job.transport.close()
+    return replace(draft.report, seconds=time.monotonic() - started)
+
+
+def _look(job: Job, steps: Sequence[Step], draft: _Draft) -> None:
+    facts = _facts(job, draft)
+    for planned in plan(steps, facts, job.host):
+        draft.add(_report(planned.step, planned.outcome, "would-change"))
+
+
+def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft) -> None:
+    progress(job.host.name, "facts", "reading")
+    facts = _facts(job, draft)
+    for step in steps:
+        facts, report = _bring_about(job, step, facts, progress)
+        draft.add(report)
+        if report.status == "blocked":
+            progress(job.host.name, step.name, f"blocked: {report.reason}")
+            return
+    progress(job.host.name, "verify", "running a container")
+    proofs = verify(job.transport, facts)
+    draft.report = replace(draft.report, proofs=proofs)
+    progress(job.host.name, "verify", "; ".join(proof.text for proof in proofs))
+
+
+def _bring_about(
+    job: Job, step: Step, facts: Facts, progress: Progress
+) -> tuple[Facts, StepReport]:
+    started = time.monotonic()
+    outcome = check(step, facts, job.host)
+    if not isinstance(outcome, Change):
+        progress(job.host.name, step.name, outcome.reason)
+        return facts, _report(step, outcome, "changed")
+    progress(job.host.name, step.name, f"changing: {outcome.reason}")
+    for action in outcome.actions:
+        progress(job.host.name, step.name, f"  {action.describe()}")
+        action.apply(job.transport)
+    facts = gather(job.transport, ALL_FACTS, sudo=job.sudo)
+    _require_converged(job, step, outcome, check(step, facts, job.host))
+    seconds = time.monotonic() - started
+    progress(job.host.name, step.name, f"done in {seconds:.1f} s")
+    return facts, _report(step, outcome, "changed", seconds)
+
+
+def _require_converged(job: Job, step: Step, applied: Change, after: Outcome) -> None:
+    if isinstance(after, Satisfied):
+        return
+    if applied.needs_reboot:
+        raise RebootRequired(
+            f"{step.name}: installed, but only a reboot makes it work ({after.reason})",
+            host=job.host.name,
+            remedy="reboot the host when nobody needs it, then provision again",
+        )
+    raise StepFailed(
+        f"{step.name} was applied but the host still is not as wanted: {after.reason}",
+        host=job.host.name,
+        remedy=after.what_to_do if isinstance(after, Blocked) else "read the transcript",
+    )
+
+
+def _facts(job: Job, draft: _Draft) -> Facts:
+    facts = gather(job.transport, ALL_FACTS, sudo=job.sudo)
+    simulated = facts[OS].is_practice_host or any(gpu.simulated for gpu in facts[GPU].gpus)
+    draft.report = replace(draft.report, simulated=simulated)
+    return facts
+
+
+def _report(step: Step, outcome: Outcome, status: str, seconds: float = 0.0) -> StepReport:
+    if isinstance(outcome, Satisfied):
+        return StepReport(step.name, "ok", outcome.reason)
+    if isinstance(outcome, Blocked):
+        return StepReport(step.name, "blocked", outcome.reason, what_to_do=outcome.what_to_do)
+    actions = tuple(action.describe() for action in outcome.actions)
+    return StepReport(step.name, status, outcome.reason, actions, seconds=seconds)

@@ -1,0 +1,56 @@
+"""What a step is: a pure check that answers with an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from inventory import Host
+from provisioner.actions import Action
+from provisioner.facts import Facts
+
+
+@dataclass(frozen=True)
+class Satisfied:
+    """The host already is as wanted; ``reason`` says what was seen."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is missing and what will be done about it.
+
+    ``needs_reboot``: if the host is still not as wanted after the actions, only a reboot helps.
+    """
+
+    reason: str
+    actions: tuple[Action, ...]
+    needs_reboot: bool = False
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A person must act first; ``what_to_do`` says how."""
+
+    reason: str
+    what_to_do: str
+
+
+Outcome = Satisfied | Change | Blocked
+
+
+class Step(Protocol):
+    """One thing a host must have."""
+
+    @property
+    def name(self) -> str:
+        """What ``--check`` and the report call it."""
+
+    def check(self, facts: Facts, host: Host) -> Outcome:
+        """Pure: the facts in, what is missing out. May raise FactUnreadable."""
+
+
+def listed(reasons: Sequence[str]) -> str:
+    return "; ".join(reasons)

@@ -1,0 +1,85 @@
+"""The NVIDIA driver: chosen from the GPUs on the bus, installed, and its module loaded."""
+
+from __future__ import annotations
+
+from inventory import Host
+from provisioner.actions import commands
+from provisioner.command import Command
+from provisioner.facts import GPU, OS, PACKAGES, Facts
+from provisioner.facts.gpu import GpuFacts
+from provisioner.hardware import DriverChoice, choose_driver
+from provisioner.platforms import platform_of
+from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
+
+PACKAGE = {"open": "nvidia-open", "proprietary": "cuda-drivers"}
+"""Driver installation guide: metapackages of NVIDIA's own repository."""
+
+REBOOT = "reboot the host when nobody needs it, then provision again"
+
+
+class Driver:
+    """A driver that already works is kept, whatever its source."""
+
+    name = "driver"
+
+    def check(self, facts: Facts, host: Host) -> Outcome:
+        gpu = facts[GPU]
+        if not gpu.pci and not gpu.gpus:
+            return Satisfied("no NVIDIA GPU on the bus, nothing to drive")
+        if gpu.gpus:
+            return _working(gpu)
+        try:
+            choice = choose_driver(gpu.pci, host.driver_branch)
+        except ValueError as error:
+            return Blocked(str(error), "set driver_branch: '580' in the inventory")
+        if not _is_installed(facts, choice):
+            return _installation(facts, host, choice)
+        return _not_loaded(gpu)
+
+
+def _working(gpu: GpuFacts) -> Outcome:
+    if gpu.module_version and gpu.driver_version and gpu.module_version != gpu.driver_version:
+        return Blocked(
+            f"driver/library version mismatch: module {gpu.module_version}, "
+            f"user space {gpu.driver_version}",
+            REBOOT,
+        )
+    names = ", ".join(sorted({found.name for found in gpu.gpus}))
+    return Satisfied(f"driver {gpu.driver_version} drives {len(gpu.gpus)} GPU(s): {names}")
+
+
+def _is_installed(facts: Facts, choice: DriverChoice) -> bool:
+    versions = facts[PACKAGES].versions
+    return PACKAGE[choice.flavour] in versions or "nvidia-driver" in versions
+
+
+def _installation(facts: Facts, host: Host, choice: DriverChoice) -> Outcome:
+    if host.driver_source != "vendor":
+        return Blocked(
+            "installing the driver from the distribution's archive is not supported yet",
+            "set driver_source: vendor, or install the distribution's driver by hand",
+        )
+    os = facts[OS]
+    platform = platform_of(os)
+    source = platform.vendor_source("nvidia", os, host)
+    packages = (f"nvidia-driver-pinning-{choice.branch}", PACKAGE[choice.flavour])
+    return Change(
+        f"no NVIDIA driver; chosen: {choice.branch}, {choice.flavour} modules ({choice.why})",
+        (*platform.source_actions(source, facts), *platform.install(*packages)),
+        needs_reboot=True,
+    )
+
+
+def _not_loaded(gpu: GpuFacts) -> Outcome:
+    if gpu.module_version:
+        return Blocked(
+            f"the module {gpu.module_version} is loaded but nvidia-smi fails: {gpu.smi_error}",
+            REBOOT,
+        )
+    if gpu.nouveau_loaded:
+        return Blocked("nouveau holds the GPU, so the NVIDIA module cannot load", REBOOT)
+    return Change(
+        "the driver is installed, its module is not loaded",
+        commands(Command.of("modprobe", "nvidia", sudo=True)),
+        needs_reboot=True,
+    )
