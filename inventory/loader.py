@@ -34,14 +34,9 @@ def find_inventory(explicit: Path | None, environ: Mapping[str, str]) -> Path | 
         return _existing(explicit.expanduser(), "--inventory")
     if named := environ.get(ENVIRONMENT_VARIABLE):
         return _existing(Path(named).expanduser(), f"${ENVIRONMENT_VARIABLE}")
-    home = rigup_home(environ)
+    home = Path(environ.get("RIGUP_HOME") or "~/.rigup").expanduser()
     candidates = (Path("inventory/hosts.yaml"), home / "hosts.yaml", home / "lab" / "hosts.yaml")
     return next((path for path in candidates if os.path.exists(path)), None)
-
-
-def rigup_home(environ: Mapping[str, str]) -> Path:
-    """Where rigup keeps its own files on this machine: ``$RIGUP_HOME``, else ``~/.rigup``."""
-    return Path(environ.get("RIGUP_HOME") or "~/.rigup").expanduser()
 
 
 def load_inventory(path: Path | None, *, ssh_config: Path = DEFAULT_SSH_CONFIG) -> Inventory:

@@ -21,18 +21,23 @@ def ssh_config_names(path: Path) -> frozenset[str]:
     """Concrete ``Host`` aliases of an SSH configuration and of what it includes.
 
     Patterns (``*``, ``?``) and negations (``!``) are left out, and so is every name that could
-    not be a host's name in the inventory. Files that are missing or unreadable count as empty.
+    not be a host's name in the inventory. Each file is read once, so a circle of
+    includes ends; files that are missing or unreadable count as empty.
     """
-    return frozenset(name for name in _aliases(path, depth=0) if NAME.fullmatch(name))
+    return frozenset(name for name in _aliases(path, seen=set(), depth=0) if NAME.fullmatch(name))
 
 
-def _aliases(path: Path, depth: int) -> Iterator[str]:
+def _aliases(path: Path, seen: set[str], depth: int) -> Iterator[str]:
+    real = os.path.realpath(path)
+    if real in seen or depth > DEEPEST_INCLUDE:
+        return
+    seen.add(real)
     for keyword, arguments in _lines(path):
         if keyword == "host":
             yield from arguments
-        elif keyword == "include" and depth < DEEPEST_INCLUDE:
+        elif keyword == "include":
             for included in _included(arguments):
-                yield from _aliases(included, depth + 1)
+                yield from _aliases(included, seen, depth + 1)
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
