@@ -1,1 +1,1 @@
-"""Building, deploying and talking to the remote agent."""
+"""The remote agent's other end: build it, put it on a host, talk to it."""

@@ -28,7 +28,9 @@ class Value:
     @classmethod
     def from_json(cls: Type[T], data: Any) -> T:
         if not isinstance(data, dict):
-            raise ProtocolError("%s: expected an object, got %r" % (cls.__name__, type(data).__name__))
+            raise ProtocolError(
+                "%s: expected an object, got %r" % (cls.__name__, type(data).__name__)
+            )
         known = {}
         for f in fields(cls):  # type: ignore[arg-type]
             if f.name in data:

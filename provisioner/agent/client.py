@@ -1,0 +1,201 @@
+"""Talk to the agent of one host: typed calls over one byte session, from any thread."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from provisioner.agent.link import CALL_TIMEOUT_S, AgentLink
+from provisioner.agent.watch import Watch
+from provisioner.errors import AgentError
+from provisioner.transport.base import Session
+from remote_agent.protocol.job import JobRecord, JobSpec
+from remote_agent.protocol.messages import Hello, Reply, from_payload, to_payload
+from remote_agent.protocol.sample import Sample
+from remote_agent.protocol.snapshot import OutputFile, SnapshotEntry, check_entries
+from remote_agent.protocol.values import ProtocolError
+
+LOG_LIMIT = 262144
+OUTPUT_LIMIT = 1 << 20
+PART = 4 << 20
+"""Bytes of a blob per message."""
+PARTS_IN_FLIGHT = 4
+STOP_MARGIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class LogChunk:
+    """``data`` are the log's bytes from ``offset``; ``size`` is the whole log's length when it
+    was read. The log is complete when ``record.is_final`` and ``next_offset == size``."""
+
+    offset: int
+    data: bytes = field(repr=False)
+    size: int
+    record: JobRecord
+
+    @property
+    def next_offset(self) -> int:
+        return self.offset + len(self.data)
+
+    @property
+    def is_last(self) -> bool:
+        return self.record.is_final and self.next_offset >= self.size
+
+
+class AgentClient:
+    """Safe to use from several threads at once.
+
+    Every call may raise AgentError (the agent refused; ``code`` says why), ConnectionLost (the
+    link broke: all waiting calls raise it at once) or CommandTimeout (no answer in time).
+    """
+
+    def __init__(self, session: Session, host_name: str) -> None:
+        """Waits for the agent's hello. Raises ConnectionLost, AgentError (no agent there, or
+        something else speaks), CommandTimeout."""
+        self.host_name = host_name
+        self._link = AgentLink(session, host_name)
+
+    @property
+    def hello(self) -> Hello:
+        return self._link.hello
+
+    def submit(self, spec: JobSpec) -> JobRecord:
+        """Queue a job; the same spec again changes nothing and returns the existing job.
+
+        AgentError codes: ``bad-spec``, ``job-exists`` (same id, another spec).
+        """
+        return self._record(self._link.call("submit", {"spec": spec.to_json()}))
+
+    def jobs(self) -> tuple[JobRecord, ...]:
+        """All jobs on the host, oldest first."""
+        reply = self._link.call("jobs")
+        return tuple(JobRecord.from_json(row) for row in from_payload(reply.payload))
+
+    def job(self, job_id: str) -> JobRecord:
+        return self._record(self._link.call("job", {"job_id": job_id}))
+
+    def stop(self, job_id: str, *, grace_s: float = 10.0) -> JobRecord:
+        """End a job: SIGTERM to all its processes, SIGKILL after ``grace_s`` seconds. Returns
+        when it is over; a job that is over already is returned as it is."""
+        arguments = {"job_id": job_id, "grace_s": grace_s}
+        return self._record(self._link.call("stop", arguments, timeout_s=grace_s + STOP_MARGIN_S))
+
+    def remove(self, job_id: str) -> None:
+        """Delete a finished job, its log and its outputs."""
+        self._link.call("remove", {"job_id": job_id})
+
+    def sample(self) -> Sample:
+        return Sample.from_json(from_payload(self._link.call("sample").payload))
+
+    def watch(self, interval_s: float = 2.0) -> Watch:
+        """Samples every ``interval_s`` seconds and the job list whenever it changes."""
+        return Watch(self._link, interval_s)
+
+    def read_log(
+        self, job_id: str, offset: int, *, limit: int = LOG_LIMIT, wait_s: float = 0.0
+    ) -> LogChunk:
+        """Bytes from ``offset`` (negative: from the end), waiting up to ``wait_s`` seconds for
+        the first of them; empty when there are none yet, or no more."""
+        arguments = {"job_id": job_id, "offset": offset, "limit": limit, "wait_s": wait_s}
+        reply = self._link.call("read_log", arguments, timeout_s=wait_s + CALL_TIMEOUT_S)
+        told = reply.result
+        return LogChunk(told["offset"], reply.payload, told["size"], self._record(reply))
+
+    def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
+        reply = self._link.call("list_outputs", {"job_id": job_id})
+        return tuple(OutputFile.from_json(row) for row in from_payload(reply.payload))
+
+    def read_output(
+        self, job_id: str, path: str, offset: int = 0, limit: int = OUTPUT_LIMIT
+    ) -> bytes:
+        """Up to ``limit`` bytes of an output file; empty at its end."""
+        arguments = {"job_id": job_id, "path": path, "offset": offset, "limit": limit}
+        return self._link.call("read_output", arguments).payload
+
+    def missing_blobs(self, digests: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``digests`` whose content is not on the host, in the given order."""
+        return tuple(self.partial_blobs(digests))
+
+    def partial_blobs(self, digests: Iterable[str]) -> dict[str, int]:
+        """Like :meth:`missing_blobs`, with how many bytes of each an upload that broke off has
+        left there."""
+        wanted = list(dict.fromkeys(digests))
+        reply = self._link.call("missing_blobs", payload=to_payload(wanted))
+        absent: dict[str, int] = from_payload(reply.payload)
+        return absent
+
+    def put_blob(self, digest: str, content: bytes | BinaryIO, *, offset: int = 0) -> None:
+        """Send one blob, from ``offset`` on when the host has the bytes before it.
+
+        Parts are sent without waiting for each answer. AgentError codes: ``digest-mismatch``,
+        ``wrong-offset``.
+        """
+        waiting: list[Any] = []
+        for position, part, final in _parts(content, offset):
+            arguments = {"digest": digest, "offset": position, "final": final}
+            waiting.append(self._link.begin("put_blob", arguments, part))
+            if len(waiting) > PARTS_IN_FLIGHT:
+                self._link.finish(waiting.pop(0))
+        for call in waiting:
+            self._link.finish(call)
+
+    def put_blobs(self, blobs: Iterable[bytes]) -> None:
+        """Send many small blobs, named by their sha256, without waiting for each answer."""
+        waiting: list[Any] = []
+        in_flight = 0
+        for data in blobs:
+            arguments = {"digest": hashlib.sha256(data).hexdigest(), "offset": 0, "final": True}
+            waiting.append((self._link.begin("put_blob", arguments, data), len(data)))
+            in_flight += len(data)
+            while waiting and (in_flight > PARTS_IN_FLIGHT * PART or len(waiting) > 256):
+                call, size = waiting.pop(0)
+                self._link.finish(call)
+                in_flight -= size
+        for call, _ in waiting:
+            self._link.finish(call)
+
+    def put_manifest(self, entries: Sequence[SnapshotEntry]) -> str:
+        """Store a snapshot's listing; returns the digest for :attr:`JobSpec.snapshot`.
+
+        AgentError codes: ``bad-manifest``, ``missing-blobs``.
+        """
+        try:
+            check_entries(entries)
+        except ProtocolError as error:
+            raise AgentError(str(error), code="bad-manifest", host=self.host_name) from None
+        rows = [entry.to_json() for entry in entries]
+        digest: str = self._link.call("put_manifest", payload=to_payload(rows)).result["digest"]
+        return digest
+
+    def close(self) -> None:
+        """End the session; the host's jobs go on. May be called twice."""
+        self._link.close()
+
+    def __enter__(self) -> AgentClient:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _record(reply: Reply) -> JobRecord:
+        return JobRecord.from_json(reply.result["record"])
+
+
+def _parts(content: bytes | BinaryIO, offset: int) -> Iterator[tuple[int, bytes, bool]]:
+    """(offset, bytes, is the last) for each message; an empty blob is one empty part."""
+    if isinstance(content, bytes):
+        for start in range(offset, max(len(content), offset + 1), PART):
+            yield start, content[start : start + PART], start + PART >= len(content)
+        return
+    content.seek(offset)
+    part = content.read(PART)
+    while True:
+        following = content.read(PART) if part else b""
+        yield offset, part, not following
+        if not following:
+            return
+        offset += len(part)
+        part = following

@@ -1,0 +1,92 @@
+"""A stream of samples and job lists from one host."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+from provisioner.agent.link import AgentLink
+from remote_agent.protocol.job import JobRecord
+from remote_agent.protocol.messages import Event, from_payload
+from remote_agent.protocol.sample import Sample
+
+Update = Sample | tuple[JobRecord, ...]
+
+
+class Watch:
+    """Iterate to get each :class:`Sample`, and the whole job list (oldest first) at first and
+    whenever it changed. A reader that falls behind gets only the newest of each kind.
+
+    Iteration ends after :meth:`close`; it raises ConnectionLost when the link broke, and
+    AgentError when the agent refused.
+    """
+
+    def __init__(self, link: AgentLink, interval_s: float) -> None:
+        self._link = link
+        self._changed = threading.Condition()
+        self._updates: deque[Update] = deque()
+        self._jobs: dict[str, JobRecord] = {}
+        self._ended = False
+        self._closed = False
+        self._call = link.begin(
+            "watch", {"interval_s": interval_s}, on_event=self._receive, on_end=self._end
+        )
+
+    def __iter__(self) -> Iterator[Update]:
+        while (update := self.next()) is not None:
+            yield update
+
+    def next(self, timeout_s: float | None = None) -> Update | None:
+        """The next update; None after close, or when ``timeout_s`` seconds brought none."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._updates or self._ended or self._closed, timeout=timeout_s
+            )
+            if self._closed:
+                return None
+            if self._updates:
+                return self._updates.popleft()
+            ended = self._ended
+        if ended:
+            self._link.finish(self._call, timeout_s=0.0)
+        return None
+
+    def close(self) -> None:
+        """Stop watching; wakes a blocked reader. May be called twice, from any thread."""
+        with self._changed:
+            was_closed, self._closed = self._closed, True
+            self._changed.notify_all()
+        if was_closed:
+            return
+        self._link.forget(self._call)
+        if self._link.problem() is None:
+            unwatch = self._link.begin("unwatch", {"watch": self._call.request.id})
+            self._link.forget(unwatch)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _receive(self, event: Event) -> None:
+        told = from_payload(event.payload)
+        with self._changed:
+            update = Sample.from_json(told) if event.kind == "sample" else self._merge(told)
+            self._updates = deque(old for old in self._updates if type(old) is not type(update))
+            self._updates.append(update)
+            self._changed.notify_all()
+
+    def _merge(self, told: dict[str, list[object]]) -> tuple[JobRecord, ...]:
+        for row in told["changed"]:
+            record = JobRecord.from_json(row)
+            self._jobs[record.job_id] = record
+        for job_id in told["removed"]:
+            self._jobs.pop(str(job_id), None)
+        return tuple(sorted(self._jobs.values(), key=lambda job: (job.created_at, job.job_id)))
+
+    def _end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

@@ -1,0 +1,77 @@
+"""The agent's command line: ``serve`` for people's programs, the rest for the agent itself."""
+
+from __future__ import annotations
+
+import sys
+from typing import Callable, Dict, List
+
+from remote_agent.layout import DEFAULT_STATE_DIR, Layout
+
+USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | nvml"
+
+
+def main(argv: List[str]) -> int:
+    verb, rest = (argv[0], argv[1:]) if argv else ("", [])
+    command = COMMANDS.get(verb)
+    options = _options(rest)
+    if command is None or options is None:
+        sys.stderr.write(USAGE + "\n")
+        return 2
+    return command(options)
+
+
+def _options(words: List[str]) -> "Dict[str, str] | None":
+    """``--name value`` pairs; None for anything else (argparse would cost a megabyte)."""
+    names, values = words[::2], words[1::2]
+    if len(names) != len(values) or not all(name.startswith("--") for name in names):
+        return None
+    return {name[2:]: value for name, value in zip(names, values)}
+
+
+def _layout(options: Dict[str, str]) -> Layout:
+    return Layout.open(options.get("state-dir", DEFAULT_STATE_DIR))
+
+
+def _serve(options: Dict[str, str]) -> int:
+    from remote_agent.server import serve
+
+    return serve(options.get("state-dir", DEFAULT_STATE_DIR))
+
+
+def _supervise(options: Dict[str, str]) -> int:
+    from remote_agent.runtimes.base import Gpu
+    from remote_agent.supervisor import supervise
+
+    pairs = [pair.partition("=") for pair in options.get("gpus", "").split(",") if pair]
+    gpus = [Gpu(int(index), uuid) for index, _, uuid in pairs]
+    supervise(_layout(options), options["job"], gpus)
+    return 0
+
+
+def _recover(options: Dict[str, str]) -> int:
+    from remote_agent.supervisor import recover
+
+    recover(_layout(options), options["job"])
+    return 0
+
+
+def _dispatch(options: Dict[str, str]) -> int:
+    from remote_agent.dispatcher import dispatch
+
+    dispatch(_layout(options))
+    return 0
+
+
+def _nvml(options: Dict[str, str]) -> int:
+    from remote_agent.metrics.helper import answer_requests
+
+    return answer_requests()
+
+
+COMMANDS: Dict[str, Callable[[Dict[str, str]], int]] = {
+    "serve": _serve,
+    "supervise": _supervise,
+    "recover": _recover,
+    "dispatch": _dispatch,
+    "nvml": _nvml,
+}

@@ -1,0 +1,186 @@
+"""Starts queued jobs: first come, first served, when the GPUs they asked for are really free.
+
+One per user, held by a lock; it ends when nothing is queued, and any contact with the agent
+starts it again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import Callable, Dict, List, Optional, Tuple
+
+from remote_agent.faults import AgentFault
+from remote_agent.layout import Layout
+from remote_agent.leases import Leases
+from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
+from remote_agent.protocol.job import FAILED, QUEUED, JobRecord
+from remote_agent.protocol.sample import GpuSample
+from remote_agent.runtimes.base import Gpu
+from remote_agent.starter import start_supervisor
+from remote_agent.store import JobStore
+from remote_agent.verdict import could_not_start
+
+ROUND_S = 0.5
+BUSY_ROUND_S = 5.0
+"""Pause after GPUs were found busy with foreign processes: asking NVML is not free."""
+CLAIM_LIMIT_S = 30.0
+CLAIM_POLL_S = 0.02
+MAX_ATTEMPTS = 3
+
+
+def dispatch(layout: Layout) -> None:
+    """Serve the queue until it is empty. Returns at once when another dispatcher does."""
+    store = JobStore(layout)
+    while _queued(store):
+        fd = os.open(layout.dispatcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            Dispatcher(store, Leases.of_host()).run()
+        except BlockingIOError:
+            return
+        finally:
+            os.close(fd)
+        # A job queued after the last look, whose submitter saw the lock held, is found by
+        # looking once more now that the lock is free.
+
+
+class Dispatcher:
+    """``read_gpus`` and ``start`` are replaced in tests."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        leases: Leases,
+        read_gpus: Optional[Callable[[], GpuReading]] = None,
+        start: Callable[..., None] = start_supervisor,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._leases = leases
+        self._nvml = NvmlClient()
+        self._read_gpus = read_gpus or (lambda: run_now(self._nvml.read()))
+        self._start = start
+        self._sleep = sleep
+        self._clock = clock
+        self._attempts: Dict[str, int] = {}
+        self._known: Tuple[str, ...] = ()
+        self._next_reading = 0.0
+
+    def run(self) -> None:
+        try:
+            while self.round():
+                self._sleep(ROUND_S)
+        finally:
+            self._nvml.close()
+
+    def round(self) -> bool:
+        """Start what can be started now; False when nothing is queued any more."""
+        waiting = [record for record in _queued(self._store) if not self._start_plain(record)]
+        if waiting:
+            self._place(waiting[0])
+        return bool(_queued(self._store))
+
+    def _start_plain(self, record: JobRecord) -> bool:
+        if record.spec.gpus:
+            return False
+        self._launch(record, (), ())
+        return True
+
+    def _place(self, record: JobRecord) -> None:
+        """Lease all GPUs that the job needs, or none, so that two queues cannot block each
+        other."""
+        if self._clock() < self._next_reading or self._mostly_leased(record.spec.gpus):
+            return
+        reading = self._read_gpus()
+        self._known = tuple(gpu.uuid for gpu in reading.gpus)
+        problem = _impossible(record, reading)
+        if problem is not None:
+            self._refuse(record, *problem)
+            return
+        taken = self._lease([gpu for gpu in reading.gpus if _is_idle(gpu)], record.spec.gpus)
+        if not taken:
+            self._next_reading = self._clock() + BUSY_ROUND_S
+            return
+        self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
+
+    def _mostly_leased(self, needed: int) -> bool:
+        """Cheaper than NVML: too few GPUs without a lease."""
+        free = [uuid for uuid in self._known if not self._leases.is_held(uuid)]
+        return bool(self._known) and len(self._known) >= needed > len(free)
+
+    def _lease(self, idle: List[GpuSample], needed: int) -> List[Tuple[Gpu, int]]:
+        taken: List[Tuple[Gpu, int]] = []
+        for gpu in idle:
+            fd = self._leases.acquire(gpu.uuid)
+            if fd is not None:
+                taken.append((Gpu(gpu.index, gpu.uuid), fd))
+            if len(taken) == needed:
+                return taken
+        for _, fd in taken:
+            os.close(fd)
+        return []
+
+    def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> None:
+        try:
+            self._start(self._store.layout, record.job_id, gpus, leases)
+            claimed = self._wait_for_claim(record.job_id)
+        finally:
+            for fd in leases:
+                os.close(fd)
+        if not claimed:
+            self._count_failure(record)
+
+    def _wait_for_claim(self, job_id: str) -> bool:
+        deadline = self._clock() + CLAIM_LIMIT_S
+        while self._clock() < deadline:
+            if _state(self._store, job_id) != QUEUED:
+                return True
+            self._sleep(CLAIM_POLL_S)
+        return False
+
+    def _count_failure(self, record: JobRecord) -> None:
+        attempts = self._attempts[record.job_id] = self._attempts.get(record.job_id, 0) + 1
+        if attempts >= MAX_ATTEMPTS:
+            self._refuse(
+                record,
+                "no supervisor came up in %d attempts" % attempts,
+                "read supervisor.err in the job's directory on the host",
+            )
+
+    def _refuse(self, record: JobRecord, evidence: str, hint: str) -> None:
+        verdict = could_not_start(evidence, hint).to_json()
+        try:
+            self._store.transition(record.job_id, FAILED, verdict=verdict)
+        except AgentFault:
+            return  # stopped or claimed meanwhile
+
+
+def _queued(store: JobStore) -> List[JobRecord]:
+    return [record for record in store.records() if record.state == QUEUED]
+
+
+def _state(store: JobStore, job_id: str) -> Optional[str]:
+    try:
+        return store.record(job_id).state
+    except AgentFault:
+        return None
+
+
+def _impossible(record: JobRecord, reading: GpuReading) -> Optional[Tuple[str, str]]:
+    needed, present = record.spec.gpus, len(reading.gpus)
+    if reading.error is not None:
+        return reading.error, "run `rigup provision` for this host, or ask for --gpus 0"
+    if needed > present:
+        return (
+            "it asks for %d GPUs and the host has %d" % (needed, present),
+            "ask for at most %d, or choose another host" % present,
+        )
+    return None
+
+
+def _is_idle(gpu: GpuSample) -> bool:
+    """Nobody computes on it, it is healthy, and it is not split into MIG instances."""
+    return not gpu.processes and gpu.error is None and not gpu.mig_enabled

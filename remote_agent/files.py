@@ -1,0 +1,97 @@
+"""Files that survive a power cut: temporary name, fsync, rename, fsync of the directory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator
+
+
+def write_atomic(path: str, data: bytes, mode: int = 0o600) -> None:
+    """Replace ``path`` as a whole or not at all; durable when this returns."""
+    temporary = "%s.%d.tmp" % (path, os.getpid())
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, data)
+        os.fsync(fd)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(fd)
+    os.rename(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+def write_json(path: str, value: Dict[str, Any], mode: int = 0o600) -> None:
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode("ascii") + b"\n", mode)
+
+
+def read_json(path: str) -> Dict[str, Any]:
+    """Raises FileNotFoundError, or ValueError for a file that holds no JSON object."""
+    with open(path, "rb") as file:
+        value = json.loads(file.read())
+    if not isinstance(value, dict):
+        raise ValueError("%s: expected a JSON object" % path)
+    return value
+
+
+def write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_private(path: str) -> None:
+    """Create a directory (and its parents) that only its owner can enter."""
+    os.makedirs(path, mode=0o700, exist_ok=True)
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold an exclusive lock between processes; waits for it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: str) -> None:
+    """Delete a directory and everything below, never following a symlink.
+
+    Directories that their owner made unwritable are made writable first.
+    """
+    try:
+        entries = list(os.scandir(path))
+    except PermissionError:
+        os.chmod(path, 0o700)
+        entries = list(os.scandir(path))
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            _unlink(entry.path)
+    os.rmdir(path)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM):
+            raise
+        os.chmod(os.path.dirname(path), 0o700)
+        os.unlink(path)

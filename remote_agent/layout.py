@@ -1,0 +1,68 @@
+"""Where everything lies below the state directory.
+
+::
+
+    agent/<sha256>.pyz         the agent itself, one file per version
+    jobs/<id>/spec.json        what was asked; 0600, never changes
+    jobs/<id>/state.json       state, times, processes, GPUs and, once final, the verdict
+    jobs/<id>/stop.json        somebody asked to stop it
+    jobs/<id>/log              stdout and stderr, byte for byte
+    jobs/<id>/supervisor.err   what the supervisor itself complained about
+    jobs/<id>/outputs/ work/ home/
+    blobs/ab/<sha256>          file contents of code snapshots; blobs/partial/ while uploading
+    manifests/<sha256>         listings of code snapshots
+    dispatcher.lock            held by the one dispatcher
+"""
+
+from __future__ import annotations
+
+import os
+
+from remote_agent.files import make_private
+
+DEFAULT_STATE_DIR = "~/.rigup"
+
+
+class Layout:
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.jobs = os.path.join(root, "jobs")
+        self.blobs = os.path.join(root, "blobs")
+        self.partial = os.path.join(root, "blobs", "partial")
+        self.manifests = os.path.join(root, "manifests")
+        self.dispatcher_lock = os.path.join(root, "dispatcher.lock")
+
+    @classmethod
+    def open(cls, state_dir: str) -> Layout:
+        """The layout at ``state_dir`` (relative: from the home directory), created if needed."""
+        home = os.path.expanduser("~")
+        layout = cls(os.path.join(home, os.path.expanduser(state_dir)))
+        for path in (layout.root, layout.jobs, layout.partial, layout.manifests):
+            make_private(path)
+        return layout
+
+    def job(self, job_id: str) -> JobPaths:
+        return JobPaths(os.path.join(self.jobs, job_id))
+
+    def blob(self, digest: str) -> str:
+        return os.path.join(self.blobs, digest[:2], digest)
+
+    def partial_blob(self, digest: str) -> str:
+        return os.path.join(self.partial, digest)
+
+    def manifest(self, digest: str) -> str:
+        return os.path.join(self.manifests, digest)
+
+
+class JobPaths:
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self.spec = os.path.join(root, "spec.json")
+        self.state = os.path.join(root, "state.json")
+        self.lock = os.path.join(root, "lock")
+        self.stop = os.path.join(root, "stop.json")
+        self.log = os.path.join(root, "log")
+        self.errors = os.path.join(root, "supervisor.err")
+        self.outputs = os.path.join(root, "outputs")
+        self.work = os.path.join(root, "work")
+        self.home = os.path.join(root, "home")

@@ -1,0 +1,66 @@
+"""Reading a job's log by offset, byte for byte, waiting for more."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Callable
+
+from remote_agent.faults import AgentFault
+from remote_agent.protocol.job import JobRecord
+from remote_agent.store import JobStore
+from remote_agent.tasks import Steps, Wait
+
+MAX_CHUNK = 1 << 20
+QUICK_S = 0.02
+SLOW_S = 0.1
+QUIET_AFTER_S = 5.0
+"""A log that was silent for this long is looked at every SLOW_S instead of QUICK_S."""
+
+
+def read_log(
+    store: JobStore,
+    job_id: str,
+    offset: int,
+    limit: int,
+    wait_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Steps:
+    """Answers with bytes from ``offset`` as soon as there are any, or empty when the job is
+    final or ``wait_s`` is over. A negative offset counts from the end."""
+    if not 0 < limit:
+        raise AgentFault("bad-request", "limit must be positive, not %d" % limit)
+    path = store.layout.job(job_id).log
+    began = clock()
+    while True:
+        record = store.record(job_id)  # before the bytes: a final record means a complete log
+        size = _size(path)
+        start = max(0, size + offset) if offset < 0 else offset
+        if start < size:
+            return _answer(record, start, size, _read(path, start, min(limit, MAX_CHUNK)))
+        waited = clock() - began
+        if record.is_final or waited >= wait_s:
+            return _answer(record, start, size, b"")
+        if offset < 0:
+            offset = start
+        pause = QUICK_S if waited < QUIET_AFTER_S else SLOW_S
+        yield Wait(min(pause, wait_s - waited))
+
+
+def _answer(record: JobRecord, start: int, size: int, data: bytes):  # type: ignore[no-untyped-def]
+    return {"offset": start, "size": size, "record": record.to_json()}, data
+
+
+def _read(path: str, start: int, limit: int) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.pread(fd, limit, start)
+    finally:
+        os.close(fd)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0

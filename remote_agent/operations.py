@@ -1,0 +1,224 @@
+"""What the agent does on request: one method per operation, named ``op_<name>``.
+
+A method returns (result, payload) at once, or Steps when it has to wait.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Callable, Dict, Generator, List, Tuple, Type, TypeVar, Union
+
+from remote_agent.faults import AgentFault
+from remote_agent.files import write_json
+from remote_agent.layout import Layout
+from remote_agent.logs import read_log
+from remote_agent.metrics.sampler import Sampler
+from remote_agent.outputs import list_outputs, read_output
+from remote_agent.processes import boot_id
+from remote_agent.protocol.job import QUEUED, STOPPED, JobRecord, JobSpec, Verdict
+from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
+from remote_agent.protocol.snapshot import SnapshotEntry
+from remote_agent.reconcile import reconcile
+from remote_agent.spec_check import check_spec
+from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
+from remote_agent.stopping import stop_running
+from remote_agent.store import JobStore
+from remote_agent.tasks import Steps, Wait
+from remote_agent.watching import Changes
+
+Answer = Tuple[Dict[str, Any], bytes]
+T = TypeVar("T")
+
+RECOVER_AGAIN_S = 10.0
+MIN_INTERVAL_S = 0.2
+JOBS_INTERVAL_S = 0.5
+MAX_GRACE_S = 3600.0
+
+
+class Operations:
+    """``send`` delivers an event, ``congested`` tells that the client reads too slowly."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        send: Callable[[Event], None],
+        cancel: Callable[[int], None],
+        congested: Callable[[], bool],
+    ) -> None:
+        self.store = JobStore(layout)
+        self._layout = layout
+        self._send = send
+        self._cancel = cancel
+        self._congested = congested
+        self._boot_id = boot_id()
+        self._recovering: Dict[str, float] = {}
+        self._sampler = Sampler(layout.root)
+
+    def begin(self) -> None:
+        """First contact: correct the records, and let waiting jobs start."""
+        if any(record.state == QUEUED for record in self._records()):
+            start_dispatcher(self._layout)
+
+    def handle(self, request: Request) -> Union[Answer, Steps]:
+        operation = getattr(self, "op_" + request.op, None)
+        if operation is None:
+            raise AgentFault("unknown-op", "this agent has no operation %r" % request.op)
+        answer: Union[Answer, Steps] = operation(request)
+        return answer
+
+    def close(self) -> None:
+        self._sampler.close()
+
+    def op_submit(self, request: Request) -> Answer:
+        spec = JobSpec.from_json(_argument(request, "spec", dict))
+        check_spec(spec, self._layout)
+        record, new = self.store.create(spec, self._boot_id)
+        if new and spec.gpus == 0:
+            start_supervisor(self._layout, spec.job_id)
+        elif record.state == QUEUED:
+            start_dispatcher(self._layout)
+        return {"record": record.to_json(), "new": new}, b""
+
+    def op_jobs(self, request: Request) -> Answer:
+        return {}, to_payload([record.to_json() for record in self._records()])
+
+    def op_job(self, request: Request) -> Answer:
+        self._reconcile()
+        return {"record": self.store.record(_job_id(request)).to_json()}, b""
+
+    def op_stop(self, request: Request) -> Union[Answer, Steps]:
+        job_id = _job_id(request)
+        grace_s = min(MAX_GRACE_S, max(0.0, _number(request, "grace_s", 10.0)))
+        self._reconcile()
+        record = self.store.record(job_id)
+        if record.state == QUEUED:
+            record = self._stop_queued(job_id)
+        if record.is_final:
+            return {"record": record.to_json()}, b""
+        write_json(self._layout.job(job_id).stop, {"grace_s": grace_s, "asked_at": time.time()})
+        return stop_running(self.store, job_id, grace_s, self._reconcile)
+
+    def op_remove(self, request: Request) -> Answer:
+        self.store.remove(_job_id(request))
+        return {}, b""
+
+    def op_read_log(self, request: Request) -> Steps:
+        return read_log(
+            self.store,
+            _job_id(request),
+            int(_number(request, "offset", 0)),
+            int(_number(request, "limit", 262144)),
+            _number(request, "wait_s", 0.0),
+        )
+
+    def op_list_outputs(self, request: Request) -> Answer:
+        root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs
+        return {}, to_payload([found.to_json() for found in list_outputs(root)])
+
+    def op_read_output(self, request: Request) -> Answer:
+        root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs
+        path = _argument(request, "path", str)
+        offset, limit = int(_number(request, "offset", 0)), int(_number(request, "limit", 1 << 20))
+        return {}, read_output(root, path, offset, limit)
+
+    def op_missing_blobs(self, request: Request) -> Answer:
+        """Payload: the digests, and in the answer the absent ones -> bytes already here."""
+        return {}, to_payload(self._snapshots().missing(_rows(request)))
+
+    def op_put_blob(self, request: Request) -> Steps:
+        steps = self._snapshots().put_part(
+            _argument(request, "digest", str),
+            int(_number(request, "offset", 0)),
+            request.payload,
+            bool(request.args.get("final", True)),
+        )
+        return _without_waiting(steps)
+
+    def op_put_manifest(self, request: Request) -> Answer:
+        entries = [SnapshotEntry.from_json(row) for row in _rows(request)]
+        return {"digest": self._snapshots().put_manifest(entries)}, b""
+
+    def op_sample(self, request: Request) -> Steps:
+        sample = yield from self._sampler.sample(self.store)
+        return {}, to_payload(sample.to_json())
+
+    def op_watch(self, request: Request) -> Steps:
+        """Never ends by itself. Events under this request's id: ``jobs`` at once and whenever
+        one changed, ``sample`` every ``interval_s``."""
+        interval_s = max(MIN_INTERVAL_S, _number(request, "interval_s", 2.0))
+        with self._sampler.watching():
+            yield from self._watch(request.id, interval_s)
+        return {}, b""
+
+    def op_unwatch(self, request: Request) -> Answer:
+        self._cancel(int(_number(request, "watch", 0)))
+        return {}, b""
+
+    def _watch(self, watch: int, interval_s: float) -> Generator[Wait, None, None]:
+        changes, next_sample = Changes(), 0.0
+        while True:
+            news = changes.since_last(self._records())
+            if news is not None:
+                self._send(Event(watch, "jobs", to_payload(news)))
+            if time.monotonic() >= next_sample and not self._congested():
+                next_sample = time.monotonic() + interval_s
+                sample = yield from self._sampler.sample(self.store)
+                self._send(Event(watch, "sample", to_payload(sample.to_json())))
+            until_sample = max(0.0, next_sample - time.monotonic())
+            yield Wait(min(JOBS_INTERVAL_S, max(MIN_INTERVAL_S, until_sample)))
+
+    def _records(self) -> List[JobRecord]:
+        self._reconcile()
+        return self.store.records()
+
+    def _reconcile(self) -> None:
+        reconcile(self.store, self._boot_id, self._recover)
+
+    def _recover(self, job_id: str) -> None:
+        now = time.monotonic()
+        if now - self._recovering.get(job_id, -RECOVER_AGAIN_S) >= RECOVER_AGAIN_S:
+            self._recovering[job_id] = now
+            start_recovery(self._layout, job_id)
+
+    def _stop_queued(self, job_id: str) -> JobRecord:
+        verdict = Verdict("stopped-by-user", evidence="stopped before it started")
+        try:
+            return self.store.transition(job_id, STOPPED, verdict=verdict.to_json())
+        except AgentFault:
+            return self.store.record(job_id)  # a supervisor claimed it just now
+
+    def _snapshots(self):  # type: ignore[no-untyped-def]
+        from remote_agent.snapshots import SnapshotStore
+
+        return SnapshotStore(self._layout)
+
+
+def _without_waiting(steps) -> Steps:  # type: ignore[no-untyped-def]
+    for _ in steps:
+        yield Wait(0.0)
+    return {}, b""
+
+
+def _argument(request: Request, name: str, kind: Type[T]) -> T:
+    value = request.args.get(name)
+    if not isinstance(value, kind):
+        raise AgentFault("bad-request", "%s: %r must be %s" % (request.op, name, kind.__name__))
+    return value
+
+
+def _number(request: Request, name: str, default: float) -> float:
+    value = request.args.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise AgentFault("bad-request", "%s: %r must be a number" % (request.op, name))
+    return value
+
+
+def _job_id(request: Request) -> str:
+    return _argument(request, "job_id", str)
+
+
+def _rows(request: Request) -> List[Any]:
+    rows = from_payload(request.payload)
+    if not isinstance(rows, list):
+        raise AgentFault("bad-request", "%s: the payload must be a JSON list" % request.op)
+    return rows

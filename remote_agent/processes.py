@@ -1,0 +1,108 @@
+"""Processes as /proc tells them: who is alive, who belongs to a job."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Optional, Set
+
+from remote_agent.protocol.values import Value
+
+JOB_MARK = "RIGUP_JOB_ID"
+"""Environment variable that every process of a job inherits."""
+
+
+@dataclass(frozen=True)
+class Identity(Value):
+    """A process, safe against reuse of its number: ``start_ticks`` is field 22 of
+    /proc/PID/stat, the start time in clock ticks since boot."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True)
+class Stat:
+    pid: int
+    state: str
+    parent: int
+    group: int
+    session: int
+    start_ticks: int
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
+
+
+def stat(pid: int) -> Optional[Stat]:
+    """None when there is no such process. See proc(5); the name may hold spaces and brackets."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            after_name = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, numbers = after_name[0].decode(), after_name[1:]
+    return Stat(pid, state, int(numbers[0]), int(numbers[1]), int(numbers[2]), int(numbers[18]))
+
+
+def identify(pid: int) -> Optional[Identity]:
+    found = stat(pid)
+    return Identity(pid, found.start_ticks) if found else None
+
+
+def is_alive(identity: Identity) -> bool:
+    """True while this very process runs; a zombie counts as dead."""
+    found = stat(identity.pid)
+    return bool(found and found.start_ticks == identity.start_ticks and found.state not in "ZX")
+
+
+def all_stats() -> Iterator[Stat]:
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            found = stat(int(name))
+            if found is not None:
+                yield found
+
+
+def job_of(pid: int) -> Optional[str]:
+    """The job a process is marked with; None also where its environment may not be read."""
+    try:
+        with open("/proc/%d/environ" % pid, "rb") as file:
+            environment = file.read()
+    except OSError:
+        return None
+    prefix = JOB_MARK.encode() + b"="
+    for entry in environment.split(b"\0"):
+        if entry.startswith(prefix):
+            return entry[len(prefix) :].decode("utf-8", "replace")
+    return None
+
+
+def members(job_id: str, roots: Set[int], spared: Set[int]) -> List[int]:
+    """Every living process of a job: descendants of ``roots``, processes in their sessions or
+    groups, and processes marked with the job id. ``spared`` are never among them."""
+    stats = {entry.pid: entry for entry in all_stats()}
+    found = []
+    for pid, entry in stats.items():
+        if pid in spared or entry.state in "ZX":
+            continue
+        if (
+            entry.session in roots
+            or entry.group in roots
+            or _descends(pid, roots, stats)
+            or job_of(pid) == job_id
+        ):
+            found.append(pid)
+    return found
+
+
+def _descends(pid: int, roots: Set[int], stats: Dict[int, Stat]) -> bool:
+    seen = set()
+    while pid in stats and pid not in seen:
+        if pid in roots:
+            return True
+        seen.add(pid)
+        pid = stats[pid].parent
+    return False

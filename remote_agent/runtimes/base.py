@@ -1,0 +1,72 @@
+"""What a runtime is: one way of running a job's program. A new one is one file plus one line
+in :mod:`remote_agent.runtimes`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Dict, Optional, Tuple
+
+from remote_agent.faults import CouldNotStart
+from remote_agent.layout import JobPaths
+from remote_agent.protocol.job import JobSpec
+from remote_agent.tree import Tree
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A leased GPU: its NVML index and its UUID."""
+
+    index: int
+    uuid: str
+
+
+@dataclass
+class Job:
+    """What a runtime works with. ``env`` is complete: the job's own variables and rigup's."""
+
+    spec: JobSpec
+    paths: JobPaths
+    tree: Tree
+    gpus: Tuple[Gpu, ...] = ()
+    env: Dict[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a job's main process ended. With neither code nor signal it could not be learned."""
+
+    exit_code: Optional[int] = None
+    signal: Optional[int] = None
+    oom_killed: bool = False
+    could_not_start: Optional[CouldNotStart] = None
+
+
+class Runtime:
+    """One running job, from start to clean-up. Called by one thread; nothing here may block
+    for longer than a local program needs to answer."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def start(self) -> int:
+        """Start the program and return the process to watch. Raises CouldNotStart."""
+        raise NotImplementedError
+
+    def recover(self, pid: int) -> None:
+        """Go on watching a program that an earlier supervisor started as ``pid``."""
+        raise NotImplementedError
+
+    def poll(self, reaped: Dict[int, int]) -> Optional[Ending]:
+        """None while it runs. ``reaped``: wait statuses of children that ended so far."""
+        raise NotImplementedError
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the program to end; returns at once. May be called twice."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """End the program by force."""
+        raise NotImplementedError
+
+    def clean_up(self) -> None:
+        """Remove what the runtime left on the host, once the program has ended."""

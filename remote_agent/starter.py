@@ -1,0 +1,35 @@
+"""Start the agent's detached processes: supervisors and the dispatcher."""
+
+from __future__ import annotations
+
+import os
+from typing import Sequence, Tuple
+
+from remote_agent.detach import own_command, spawn_detached
+from remote_agent.layout import Layout
+from remote_agent.runtimes.base import Gpu
+from remote_agent.scope import scope_prefix
+
+
+def start_supervisor(
+    layout: Layout, job_id: str, gpus: Sequence[Gpu] = (), leases: Tuple[int, ...] = ()
+) -> None:
+    """``leases`` are the locked descriptors that keep ``gpus`` reserved."""
+    words = ["supervise", "--state-dir", layout.root, "--job", job_id]
+    if gpus:
+        words += ["--gpus", ",".join("%d=%s" % (gpu.index, gpu.uuid) for gpu in gpus)]
+    _spawn(words, layout.job(job_id).errors, leases)
+
+
+def start_recovery(layout: Layout, job_id: str) -> None:
+    words = ["recover", "--state-dir", layout.root, "--job", job_id]
+    _spawn(words, layout.job(job_id).errors)
+
+
+def start_dispatcher(layout: Layout) -> None:
+    errors = os.path.join(layout.root, "dispatcher.err")
+    _spawn(["dispatch", "--state-dir", layout.root], errors)
+
+
+def _spawn(words: Sequence[str], errors: str, keep: Tuple[int, ...] = ()) -> None:
+    spawn_detached(own_command(*words), errors=errors, keep=keep, prefix=scope_prefix())

@@ -1,0 +1,161 @@
+"""Jobs on disk: the only truth about them. Safe for several processes at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from remote_agent.faults import AgentFault
+from remote_agent.files import locked, make_private, read_json, remove_tree, sync_directory
+from remote_agent.files import write_atomic, write_json
+from remote_agent.layout import Layout
+from remote_agent.protocol.job import FINAL, JOB_ID, QUEUED, RUNNING, TRANSITIONS
+from remote_agent.protocol.job import JobRecord, JobSpec
+
+Stamp = Tuple[int, int]
+
+
+class JobStore:
+    """``clock`` gives seconds since the epoch."""
+
+    def __init__(self, layout: Layout, clock: Callable[[], float] = time.time) -> None:
+        self.layout = layout
+        self._clock = clock
+        self._seen: Dict[str, Tuple[Stamp, JobRecord]] = {}
+
+    def create(self, spec: JobSpec, boot_id: str) -> Tuple[JobRecord, bool]:
+        """Queue a job; True when it is new. The same spec again gives the existing job.
+
+        Raises AgentFault ``job-exists`` for another spec under the same id.
+        """
+        temporary = os.path.join(self.layout.jobs, ".%s.%d" % (spec.job_id, os.getpid()))
+        self._write_new(temporary, spec, boot_id)
+        try:
+            os.rename(temporary, self.layout.job(spec.job_id).root)
+        except OSError as error:
+            remove_tree(temporary)
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+            return self._existing(spec), False
+        sync_directory(self.layout.jobs)
+        return self.record(spec.job_id), True
+
+    def record(self, job_id: str) -> JobRecord:
+        """Raises AgentFault ``no-such-job``."""
+        paths = self.layout.job(self._known(job_id))
+        try:
+            stamp = _stamp(paths.state)
+            cached = self._seen.get(job_id)
+            if cached is None or cached[0] != stamp:
+                cached = (stamp, self._read(job_id))
+                self._seen[job_id] = cached
+        except FileNotFoundError:
+            self._seen.pop(job_id, None)
+            raise AgentFault("no-such-job", "there is no job %s here" % job_id) from None
+        return _with_log_size(cached[1], _size(paths.log))
+
+    def records(self) -> List[JobRecord]:
+        """All jobs, oldest first."""
+        found = []
+        for name in os.listdir(self.layout.jobs):
+            record = self._record_or_none(name)
+            if record is not None:
+                found.append(record)
+        return sorted(found, key=lambda record: (record.created_at, record.job_id))
+
+    def details(self, job_id: str) -> Dict[str, Any]:
+        """The whole state file, with the fields that only the agent itself needs."""
+        return read_json(self.layout.job(self._known(job_id)).state)
+
+    def transition(self, job_id: str, state: str, **changes: Any) -> JobRecord:
+        """Move a job to ``state`` along the transition table.
+
+        Raises AgentFault ``illegal-transition`` when the table forbids it, so of several
+        processes that try the same move exactly one succeeds.
+        """
+        paths = self.layout.job(self._known(job_id))
+        with locked(paths.lock):
+            current = read_json(paths.state)
+            if state not in TRANSITIONS[current["state"]]:
+                raise AgentFault(
+                    "illegal-transition", "%s is %s, not %s" % (job_id, current["state"], state)
+                )
+            if state in FINAL:
+                changes.setdefault("ended_at", self._clock())
+            write_json(paths.state, dict(current, state=state, **changes))
+        return self.record(job_id)
+
+    def take_over(
+        self, job_id: str, orphaned: Callable[[Dict[str, Any]], bool], **changes: Any
+    ) -> bool:
+        """Change details of a running job if it is ``orphaned``, judged under the job's lock:
+        of several processes that try, one gets True."""
+        paths = self.layout.job(self._known(job_id))
+        with locked(paths.lock):
+            current = read_json(paths.state)
+            if current["state"] != RUNNING or not orphaned(current):
+                return False
+            write_json(paths.state, dict(current, **changes))
+        return True
+
+    def remove(self, job_id: str) -> None:
+        """Delete a finished job with its log and outputs. Raises AgentFault ``not-final``."""
+        record = self.record(job_id)
+        if not record.is_final:
+            raise AgentFault("not-final", "%s is still %s: stop it first" % (job_id, record.state))
+        doomed = os.path.join(self.layout.jobs, ".removed.%s" % job_id)
+        os.rename(self.layout.job(job_id).root, doomed)
+        self._seen.pop(job_id, None)
+        remove_tree(doomed)
+
+    def _write_new(self, root: str, spec: JobSpec, boot_id: str) -> None:
+        paths = type(self.layout.job(spec.job_id))(root)
+        for directory in (root, paths.outputs, paths.work, paths.home):
+            make_private(directory)
+        write_json(paths.spec, spec.to_json())
+        now = self._clock()
+        write_json(paths.state, {"state": QUEUED, "created_at": now, "boot_id": boot_id})
+        write_atomic(paths.log, b"")
+
+    def _existing(self, spec: JobSpec) -> JobRecord:
+        record = self.record(spec.job_id)
+        if record.spec != spec:
+            raise AgentFault("job-exists", "%s exists here with another spec" % spec.job_id)
+        return record
+
+    def _record_or_none(self, name: str) -> Optional[JobRecord]:
+        if not JOB_ID.match(name):
+            return None
+        try:
+            return self.record(name)
+        except AgentFault:
+            return None
+
+    def _read(self, job_id: str) -> JobRecord:
+        paths = self.layout.job(job_id)
+        return JobRecord.from_json(dict(read_json(paths.state), spec=read_json(paths.spec)))
+
+    def _known(self, job_id: str) -> str:
+        if not isinstance(job_id, str) or not JOB_ID.match(job_id):
+            raise AgentFault("no-such-job", "%r is not a job id" % (job_id,))
+        return job_id
+
+
+def _stamp(path: str) -> Stamp:
+    status = os.stat(path)
+    return status.st_mtime_ns, status.st_ino
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _with_log_size(record: JobRecord, size: int) -> JobRecord:
+    if record.log_bytes == size:
+        return record
+    return JobRecord(**dict(vars(record), log_bytes=size))

@@ -1,0 +1,239 @@
+"""One detached process per running job: starts it, watches it, ends it, writes what became of it.
+
+It claims the job by the transition queued -> starting, so of two supervisors one gives up. GPU
+leases are descriptors inherited from the dispatcher: they are freed when this process ends,
+however it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+
+from remote_agent.faults import AgentFault, CouldNotStart
+from remote_agent.files import read_json
+from remote_agent.kernel import KernelWatch, become_subreaper
+from remote_agent.layout import Layout
+from remote_agent.processes import Identity, boot_id, identify, is_alive
+from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, STOPPED, Verdict
+from remote_agent.runtimes import runtime_class
+from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
+from remote_agent.store import JobStore
+from remote_agent.tree import Tree
+from remote_agent.verdict import LOG_TAIL, Evidence, could_not_start, judge, supervisor_gone
+from remote_agent.workspace import job_environment, prepare
+
+WAKING = {signal.SIGCHLD, signal.SIGUSR1}
+"""A child ended; somebody wrote a stop request."""
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+
+IDLE_WAIT_S = 30.0
+RECOVERED_WAIT_S = 1.0
+ENDING_WAIT_S = 0.02
+LEFTOVER_GRACE_S = 3.0
+KILL_LIMIT_S = 10.0
+RETRY_WRITE_S = 5.0
+
+
+@dataclass
+class _Stop:
+    """A stop request in progress; ``deadline`` is on the monotonic clock."""
+
+    deadline: float
+    killed: bool = False
+
+
+def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
+    """Run a queued job to its end. Returns at once when somebody else has claimed it."""
+    _take_signals()
+    store = JobStore(layout)
+    try:
+        store.transition(
+            job_id,
+            STARTING,
+            boot_id=boot_id(),
+            supervisor=_own_identity(),
+            gpu_ids=[gpu.index for gpu in gpus],
+            gpu_uuids=[gpu.uuid for gpu in gpus],
+        )
+    except AgentFault:
+        return
+    _guarded(store, job_id, lambda: Supervisor(store, job_id, tuple(gpus)).run())
+
+
+def recover(layout: Layout, job_id: str) -> None:
+    """Take over a running job whose supervisor was killed."""
+    _take_signals()
+    store = JobStore(layout)
+    if not store.take_over(job_id, _is_orphaned, supervisor=_own_identity()):
+        return
+    details = store.details(job_id)
+    gpus = tuple(map(Gpu, details.get("gpu_ids", ()), details.get("gpu_uuids", ())))
+    pid = details["process"]["pid"]
+    _guarded(store, job_id, lambda: Supervisor(store, job_id, gpus).run_recovered(pid))
+
+
+class Supervisor:
+    def __init__(self, store: JobStore, job_id: str, gpus: Tuple[Gpu, ...]) -> None:
+        self._store = store
+        self._kernel = KernelWatch()
+        self._stop: Optional[_Stop] = None
+        self._reaped: Dict[int, int] = {}
+        spec, paths = store.record(job_id).spec, store.layout.job(job_id)
+        env = job_environment(spec, paths, gpus)
+        self._job = Job(spec, paths, Tree(job_id), gpus, env)
+        self._runtime: Runtime = runtime_class(spec.runtime)(self._job)
+
+    def run(self) -> None:
+        ending = self._start()
+        if ending is None:
+            ending = self._watch(IDLE_WAIT_S)
+        self._finish(ending)
+
+    def run_recovered(self, pid: int) -> None:
+        self._job.tree.add_root(pid)
+        self._runtime.recover(pid)
+        self._finish(self._watch(RECOVERED_WAIT_S))
+
+    def _start(self) -> Optional[Ending]:
+        job = self._job
+        try:
+            prepare(self._store.layout, job.spec, self._stop_requested)
+            if self._stop_requested():
+                self._stop = _Stop(0.0)
+                return Ending()
+            pid = self._runtime.start()
+        except CouldNotStart as problem:
+            return Ending(could_not_start=problem)
+        job.tree.add_root(pid)
+        identity = identify(pid)
+        self._store.transition(
+            job.spec.job_id,
+            RUNNING,
+            started_at=time.time(),
+            pid=pid,
+            process=identity.to_json() if identity else {"pid": pid, "start_ticks": 0},
+        )
+        return None
+
+    def _watch(self, idle_s: float) -> Ending:
+        while True:
+            self._reap()
+            ending = self._runtime.poll(self._reaped)
+            if ending is not None:
+                return ending
+            if self._stop is None and self._stop_requested():
+                self._begin_stop()
+            self._enforce_deadline()
+            signal.sigtimedwait(WAKING, ENDING_WAIT_S if self._stop else idle_s)
+
+    def _begin_stop(self) -> None:
+        grace_s = float(read_json(self._job.paths.stop).get("grace_s", 0.0))
+        self._stop = _Stop(time.monotonic() + grace_s)
+        if grace_s > 0:
+            self._runtime.stop(grace_s)
+
+    def _enforce_deadline(self) -> None:
+        if self._stop and not self._stop.killed and time.monotonic() >= self._stop.deadline:
+            self._stop.killed = True
+            self._runtime.kill()
+
+    def _finish(self, ending: Ending) -> None:
+        """Leave no process behind, then say what happened; the order is the promise."""
+        self._end_leftovers()
+        self._runtime.clean_up()
+        state, verdict = judge(
+            Evidence(
+                ending,
+                stopped=self._stop is not None,
+                log_tail=_tail(self._job.paths.log),
+                kernel_lines=self._kernel.lines(),
+                oom_kills=self._kernel.oom_kills(),
+            )
+        )
+        _conclude(self._store, self._job.spec.job_id, state, verdict)
+
+    def _end_leftovers(self) -> None:
+        """Processes may outlive the main one: ask, wait, kill until none is left."""
+        tree, now = self._job.tree, time.monotonic()
+        deadline = max(self._stop.deadline if self._stop else 0.0, now + LEFTOVER_GRACE_S)
+        if self._stop and self._stop.killed:
+            deadline = now
+        left = tree.send(signal.SIGTERM) if deadline > now else len(tree.pids())
+        while left and time.monotonic() < deadline + KILL_LIMIT_S:
+            signal.sigtimedwait(WAKING, ENDING_WAIT_S)
+            self._reap()
+            force = time.monotonic() >= deadline
+            left = tree.send(signal.SIGKILL) if force else len(tree.pids())
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self._reaped[pid] = status
+
+    def _stop_requested(self) -> bool:
+        return os.path.exists(self._job.paths.stop)
+
+
+def _take_signals() -> None:
+    become_subreaper()
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAKING)
+
+
+def _is_orphaned(details: Dict[str, Any]) -> bool:
+    supervisor = details.get("supervisor")
+    return supervisor is None or not is_alive(Identity.from_json(supervisor))
+
+
+def _own_identity() -> Dict[str, int]:
+    identity = identify(os.getpid())
+    if identity is None:
+        raise RuntimeError("/proc does not show this process")
+    return identity.to_json()
+
+
+def _guarded(store: JobStore, job_id: str, work: Callable[[], None]) -> None:
+    """A supervisor must not die silently: whatever breaks it is the job's verdict."""
+    try:
+        work()
+    except Exception as error:
+        traceback.print_exc()
+        Tree(job_id).send(signal.SIGKILL)
+        said = "the supervisor broke: %s: %s" % (type(error).__name__, error)
+        starting = store.record(job_id).state == STARTING
+        verdict = could_not_start(said, "see supervisor.err") if starting else supervisor_gone(said)
+        _conclude(store, job_id, FAILED if starting else LOST, verdict)
+
+
+def _conclude(store: JobStore, job_id: str, state: str, verdict: Verdict) -> None:
+    """Write the final state; on a full disk try until there is room again."""
+    if state != STOPPED and store.record(job_id).state == STARTING:
+        state = FAILED
+    while True:
+        try:
+            store.transition(job_id, state, verdict=verdict.to_json())
+        except OSError:
+            traceback.print_exc()
+            time.sleep(RETRY_WRITE_S)
+        except AgentFault:
+            return  # reconciled as lost meanwhile
+        else:
+            return
+
+
+def _tail(path: str) -> bytes:
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LOG_TAIL))
+        return file.read(LOG_TAIL)

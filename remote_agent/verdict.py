@@ -1,0 +1,257 @@
+"""Why a job ended, told from what can still be seen: pure, no I/O."""
+
+from __future__ import annotations
+
+import re
+import signal
+from dataclasses import dataclass
+from typing import Callable, Optional, Tuple
+
+from remote_agent.protocol.job import FAILED, LOST, STOPPED, SUCCEEDED, Verdict
+from remote_agent.runtimes.base import Ending
+
+LOG_TAIL = 64 * 1024
+"""How many bytes at the end of a log are searched for evidence."""
+
+CUDA_OOM = re.compile(
+    rb"[^\r\n]*(?:OutOfMemoryError: CUDA|CUDA out of memory|"
+    rb"CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY)[^\r\n]*"
+)
+DISK_FULL = re.compile(
+    rb"[^\r\n]*(?:No space left on device|Errno 28\]|ENOSPC|"
+    rb"Disk quota exceeded)[^\r\n]*"
+)
+TRACEBACK = b"Traceback (most recent call last):"
+EXCEPTION = re.compile(
+    rb"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Stop\w*)?\b"
+    rb"(?::.*)?$"
+)
+XID = re.compile(r"NVRM: Xid \(([^)]*)\): (\d+)")
+MAX_EVIDENCE = 400
+
+XID_ACTIONS = {
+    48: "double-bit ECC error: drain the node and run a health check",
+    62: "GPU microcontroller halt: reset the GPU",
+    64: "row remapping failed: reset the GPU",
+    74: "NVLink error: check the links",
+    79: "the GPU fell off the bus: restart the machine",
+    94: "contained memory error: run the job again",
+    95: "uncontained memory error: reset the GPU",
+    109: "context switch timeout: reset the GPU",
+    110: "security fault: reset the GPU",
+    119: "GSP RPC timeout: reset the GPU",
+    120: "GSP error: reset the GPU",
+    136: "link training failed: reset the GPU",
+    140: "unrecovered ECC error: reset the GPU",
+    143: "GPU initialisation error: reset the GPU",
+}
+"""Xids that are the hardware's fault -> what NVIDIA's Xid catalogue says to do (2025-10, by way
+of leptonai/gpud). 13, 31 and 43 are usually the program's own fault and not listed."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """``kernel_lines``: kernel messages since the job began; ``oom_kills``: by how much the
+    host's OOM kill counter (/proc/vmstat) rose meanwhile."""
+
+    ending: Ending
+    stopped: bool = False
+    log_tail: bytes = b""
+    kernel_lines: Tuple[str, ...] = ()
+    oom_kills: int = 0
+
+
+def judge(seen: Evidence) -> Tuple[str, Verdict]:
+    """The final state and its verdict. The first rule that applies wins."""
+    for rule in RULES:
+        found = rule(seen)
+        if found is not None:
+            return found
+    raise AssertionError("the last rule always applies")
+
+
+def reboot(was: str, now: str) -> Verdict:
+    return Verdict(
+        "reboot",
+        evidence="the host's boot id changed from %s to %s" % (was[:8], now[:8]),
+        hint="run it again (`rigup retry`); a job that saves checkpoints can resume from them",
+    )
+
+
+def supervisor_gone(evidence: str) -> Verdict:
+    return Verdict(
+        "lost",
+        evidence=evidence,
+        hint="run it again (`rigup retry`); if it happens often, look for the OOM killer in "
+        "the host's kernel log",
+    )
+
+
+def could_not_start(evidence: str, hint: str) -> Verdict:
+    return Verdict("could-not-start", evidence=evidence, hint=hint)
+
+
+def _stopped(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if not seen.stopped:
+        return None
+    return STOPPED, _verdict(seen, "stopped-by-user", "a stop was asked for", "")
+
+
+def _not_started(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    problem = seen.ending.could_not_start
+    if problem is None:
+        return None
+    return FAILED, could_not_start(problem.evidence, problem.hint)
+
+
+def _unknown(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if seen.ending.exit_code is not None or seen.ending.signal is not None:
+        return None
+    said = _last_exception(seen.log_tail)
+    return LOST, supervisor_gone(
+        "its supervisor was killed; the job ran on and ended by itself, so its exit code "
+        "is not known" + ("; its log ends with: %s" % said if said else "")
+    )
+
+
+def _success(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if seen.ending.exit_code != 0 or seen.ending.oom_killed:
+        return None
+    return SUCCEEDED, Verdict("success", exit_code=0)
+
+
+def _container_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if not seen.ending.oom_killed:
+        return None
+    return FAILED, _verdict(
+        seen,
+        "container-out-of-memory",
+        "Docker reports OOMKilled",
+        "lower the memory need (batch size, data-loader workers) or raise the memory limit",
+    )
+
+
+def _cuda_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    line = _last_match(CUDA_OOM, seen.log_tail)
+    if line is None:
+        return None
+    return FAILED, _verdict(
+        seen,
+        "cuda-out-of-memory",
+        line,
+        "lower the batch size or sequence length, use gradient accumulation or checkpointing, "
+        "or ask for more GPUs",
+    )
+
+
+def _xid(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    for line in reversed(seen.kernel_lines):
+        match = XID.search(line)
+        if match and int(match.group(2)) in XID_ACTIONS:
+            return FAILED, _verdict(
+                seen, "xid", line.strip()[:MAX_EVIDENCE], XID_ACTIONS[int(match.group(2))]
+            )
+    return None
+
+
+def _host_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    killed = seen.ending.signal == signal.SIGKILL or seen.ending.exit_code == 128 + signal.SIGKILL
+    if not killed or seen.oom_kills <= 0:
+        return None
+    lines = [line for line in seen.kernel_lines if "Killed process" in line]
+    evidence = lines[-1].strip() if lines else "the kernel's OOM killer ran while the job did"
+    return FAILED, _verdict(
+        seen,
+        "host-out-of-memory",
+        evidence,
+        "the host ran out of memory: fewer data-loader workers, a smaller dataset in memory, "
+        "or a bigger host",
+    )
+
+
+def _disk_full(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    line = _last_match(DISK_FULL, seen.log_tail)
+    if line is None:
+        return None
+    return FAILED, _verdict(
+        seen, "disk-full", line, "free space on the host (`df -h`), or remove finished jobs"
+    )
+
+
+def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if seen.ending.signal is None:
+        return None
+    hint = "somebody or something on the host ended it"
+    if seen.ending.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
+        hint = "a crash in native code: run with PYTHONFAULTHANDLER=1 to see where"
+    name = signal_name(seen.ending.signal)
+    return FAILED, _verdict(seen, "signal", "ended by %s" % name, hint)
+
+
+def _exit_code(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    said = _last_exception(seen.log_tail) or _last_line(seen.log_tail)
+    hint = "read the end of its log (`rigup logs`)"
+    return FAILED, _verdict(seen, "exit-code", said, hint)
+
+
+Rule = Callable[[Evidence], Optional[Tuple[str, Verdict]]]
+RULES: Tuple[Rule, ...] = (
+    _stopped,
+    _not_started,
+    _unknown,
+    _success,
+    _container_oom,
+    _cuda_oom,
+    _xid,
+    _host_oom,
+    _disk_full,
+    _signal,
+    _exit_code,
+)
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "signal %d" % number
+
+
+def _verdict(seen: Evidence, cause: str, evidence: str, hint: str) -> Verdict:
+    number = seen.ending.signal
+    return Verdict(
+        cause,
+        exit_code=seen.ending.exit_code,
+        signal=signal_name(number) if number is not None else None,
+        evidence=evidence,
+        hint=hint,
+    )
+
+
+def _last_match(pattern: re.Pattern[bytes], text: bytes) -> Optional[str]:
+    line = None
+    for match in pattern.finditer(text):
+        line = match.group(0)
+    return _shown(line) if line is not None else None
+
+
+def _last_exception(text: bytes) -> str:
+    """The line that ends the last Python traceback, such as ``ValueError: bad batch``."""
+    _, found, after = text.rpartition(TRACEBACK)
+    if not found:
+        return ""
+    for line in after.splitlines():
+        if line and not line.startswith((b" ", b"\t")) and EXCEPTION.match(line):
+            return _shown(line)
+    return ""
+
+
+def _last_line(text: bytes) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return _shown(lines[-1]) if lines else ""
+
+
+def _shown(line: bytes) -> str:
+    text = line.decode("utf-8", "replace").strip()
+    clean = "".join(c for c in text if c.isprintable())
+    return clean if len(clean) <= MAX_EVIDENCE else clean[:MAX_EVIDENCE] + "…"
