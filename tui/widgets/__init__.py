@@ -1,1 +1,1 @@
-"""One file per widget."""
+"""Widgets that paint their visible lines only (Textual's Line API)."""

@@ -1,0 +1,91 @@
+"""A picture of the dashboard, without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from inventory.model import Host
+from provisioner.errors import RigupError, UsageError
+from tui.app import DashboardApp
+from tui.feeds import Connect
+
+LOOK_S = 0.05
+
+
+def save(
+    hosts: Sequence[Host],
+    connect: Connect,
+    path: Path,
+    *,
+    size: tuple[int, int],
+    settle_s: float,
+    timeout_s: float,
+    simulated_note: str | None = None,
+) -> None:
+    """See ``tui.screenshot``."""
+    _check_path(path)
+    app = DashboardApp(hosts, connect, readonly=True, simulated_note=simulated_note)
+    try:
+        svg = asyncio.run(_draw(app, size, settle_s, timeout_s))
+    finally:
+        app.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix.lower() == ".svg":
+        path.write_text(svg, encoding="utf-8")
+    else:
+        path.write_bytes(to_png(svg))
+
+
+def to_png(svg: str) -> bytes:
+    """Rendered at twice the size. Raises UsageError without CairoSVG."""
+    rendered = _cairosvg().svg2png(bytestring=_with_local_font(svg).encode(), scale=2)
+    return bytes(rendered)
+
+
+def _check_path(path: Path) -> None:
+    suffix = path.suffix.lower()
+    if suffix not in (".svg", ".png"):
+        raise UsageError(f"cannot save {path.name}", remedy="name a file that ends in .svg or .png")
+    if suffix == ".png":
+        _cairosvg()
+
+
+def _cairosvg() -> Any:
+    try:
+        return importlib.import_module("cairosvg")
+    except (ImportError, OSError) as error:
+        raise UsageError(
+            f"PNG needs CairoSVG: {error}",
+            remedy="pip install cairosvg (and the system's libcairo2), or save an .svg",
+        ) from error
+
+
+def _with_local_font(svg: str) -> str:
+    """CairoSVG loads no web fonts and ignores textLength: a system font, at the cells' width.
+
+    Rich draws cells of 12.2 units; DejaVu Sans Mono advances 0.602 em.
+    """
+    local = svg.replace("Fira Code", "DejaVu Sans Mono")
+    return local.replace("font-size: 20px", f"font-size: {12.2 / 0.602:.3f}px")
+
+
+async def _draw(app: DashboardApp, size: tuple[int, int], settle_s: float, timeout_s: float) -> str:
+    async with app.run_test(size=size) as pilot:
+        deadline = time.monotonic() + timeout_s
+        while not app.fleet.is_settled:
+            if time.monotonic() > deadline:
+                raise RigupError(_not_settled(app, timeout_s), remedy="try again, or fewer hosts")
+            await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(settle_s)
+        await pilot.pause()
+        return app.export_screenshot(title="rigup")
+
+
+def _not_settled(app: DashboardApp, timeout_s: float) -> str:
+    waiting = [host.name for host in app.fleet.hosts.values() if not host.is_settled]
+    return f"no answer within {timeout_s:.0f} s from {', '.join(waiting)}"
