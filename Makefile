@@ -40,20 +40,21 @@ clean:
 
 $(VENV)/.demo-installed: $(VENV)/.torch-$(TORCH_VERSION) pyproject.toml
 	@echo 'Installing rigup and what the demo needs'
-	@$(RUN) pip install -q -e '.[demo]'
+	@$(RUN) pip install -qq -e '.[demo]'
 	@touch $@
 
 $(VENV)/.dev-installed: $(VENV)/.torch-$(TORCH_VERSION) pyproject.toml
 	@echo 'Installing rigup and what the tests need'
-	@$(RUN) pip install -q -e '.[dev]'
+	@$(RUN) pip install -qq -e '.[dev]'
 	@touch $@
 
 # A CPU build: first one that pip finds on this machine (its own find-links), else PyTorch's index.
 # The plain package index is never asked, because there torch brings gigabytes of CUDA.
 $(VENV)/.torch-$(TORCH_VERSION): $(VENV)/.created
 	@echo 'Installing PyTorch $(TORCH_VERSION) for the CPU'
-	@$(RUN) pip install -q --no-index --no-deps 'torch==$(TORCH_VERSION)' 2>/dev/null || \
-	$(RUN) pip install -q --no-deps 'torch==$(TORCH_VERSION)' --index-url '$(TORCH_INDEX)' || { \
+	@$(RUN) pip install -qq --no-index --no-deps 'torch==$(TORCH_VERSION)' 2>/dev/null || \
+	PIP_EXTRA_INDEX_URL='$(TORCH_INDEX)' \
+	$(RUN) pip install -qq --no-deps 'torch==$(TORCH_VERSION)' --index-url '$(TORCH_INDEX)' || { \
 	echo 'No CPU build of torch $(TORCH_VERSION) for this Python: neither among the wheels of this' >&2; \
 	echo 'machine (pip find-links) nor at $(TORCH_INDEX).' >&2; \
 	echo 'Try: make TORCH_INDEX=https://your.mirror/whl/cpu, or another PYTHON=python3.x' >&2; \
@@ -66,7 +67,7 @@ $(VENV)/.created:
 	echo 'Try: make PYTHON=python3.12 (any newer one you have)' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	echo 'Could not create $(VENV). On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@$(RUN) pip install -q 'pip>=23.1'
+	@$(RUN) pip install -qq 'pip>=23.1'
 	@touch $@
 
 .PHONY: help demo test test-e2e lint setup clean
