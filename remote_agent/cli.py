@@ -25,7 +25,7 @@ def _options(words: List[str]) -> "Dict[str, str] | None":
     names, values = words[::2], words[1::2]
     if len(names) != len(values) or not all(name.startswith("--") for name in names):
         return None
-    return {name[2:]: value for name, value in zip(names, values)}
+    return {name[2:]: value for name, value in zip(names, values)}  # noqa: B905
 
 
 def _layout(options: Dict[str, str]) -> Layout:

@@ -73,6 +73,6 @@ def _become(
             os.dup2(source, target)
         for fd in keep:
             os.set_inheritable(fd, True)
-        os.execvpe(argv[0], list(argv), env)
+        os.execvpe(argv[0], list(argv), env)  # noqa: S606
     finally:
         os._exit(127)

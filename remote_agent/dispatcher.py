@@ -28,6 +28,9 @@ BUSY_ROUND_S = 5.0
 CLAIM_LIMIT_S = 30.0
 CLAIM_POLL_S = 0.02
 MAX_ATTEMPTS = 3
+SERVICES = ("nvidia-cuda-mps",)
+"""Show as compute processes (names as in /proc/PID/comm, 15 characters) and are none: CUDA's
+multi-process service waits on the GPU for clients."""
 
 
 def dispatch(layout: Layout) -> None:
@@ -36,10 +39,9 @@ def dispatch(layout: Layout) -> None:
     while _queued(store):
         fd = os.open(layout.dispatcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _lock(fd):
+                return
             Dispatcher(store, Leases.of_host()).run()
-        except BlockingIOError:
-            return
         finally:
             os.close(fd)
         # A job queued after the last look, whose submitter saw the lock held, is found by
@@ -158,6 +160,14 @@ class Dispatcher:
             return  # stopped or claimed meanwhile
 
 
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _queued(store: JobStore) -> List[JobRecord]:
     return [record for record in store.records() if record.state == QUEUED]
 
@@ -183,4 +193,5 @@ def _impossible(record: JobRecord, reading: GpuReading) -> Optional[Tuple[str, s
 
 def _is_idle(gpu: GpuSample) -> bool:
     """Nobody computes on it, it is healthy, and it is not split into MIG instances."""
-    return not gpu.processes and gpu.error is None and not gpu.mig_enabled
+    busy = [process for process in gpu.processes if process.name not in SERVICES]
+    return not busy and gpu.error is None and not gpu.mig_enabled

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Optional, Tuple
+from typing import List, Optional, Tuple
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 KMSG_RECORD = 8192  # longest record that /dev/kmsg hands out
@@ -32,7 +32,7 @@ class KernelWatch:
     def lines(self) -> Tuple[str, ...]:
         if self._fd is None:
             return ()
-        found = []
+        found: List[str] = []
         while True:
             try:
                 record = os.read(self._fd, KMSG_RECORD)

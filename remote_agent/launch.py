@@ -55,7 +55,7 @@ def _become(argv: Sequence[str], cwd: str, env: Dict[str, str], log: int, report
             os.dup2(source, target)
         os.chdir(cwd)
         step = "exec"
-        os.execvpe(argv[0], list(argv), env)
+        os.execvpe(argv[0], list(argv), env)  # noqa: S606  no shell is the point
     except OSError as error:
         os.write(report, b"%d %s" % (error.errno or 0, step.encode()))
     finally:

@@ -73,7 +73,7 @@ def _make_shared(directory: str) -> None:
     except FileExistsError:
         pass
     else:
-        os.chmod(directory, STICKY)  # noqa: S103  shared on purpose, as /tmp is
+        os.chmod(directory, STICKY)
     mode = os.lstat(directory).st_mode
     if not stat.S_ISDIR(mode) or not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "cannot be used for GPU leases", directory)

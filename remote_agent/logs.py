@@ -9,7 +9,7 @@ from typing import Callable
 from remote_agent.faults import AgentFault
 from remote_agent.protocol.job import JobRecord
 from remote_agent.store import JobStore
-from remote_agent.tasks import Steps, Wait
+from remote_agent.tasks import Answer, Steps, Wait
 
 MAX_CHUNK = 1 << 20
 QUICK_S = 0.02
@@ -28,7 +28,7 @@ def read_log(
 ) -> Steps:
     """Answers with bytes from ``offset`` as soon as there are any, or empty when the job is
     final or ``wait_s`` is over. A negative offset counts from the end."""
-    if not 0 < limit:
+    if not limit > 0:
         raise AgentFault("bad-request", "limit must be positive, not %d" % limit)
     path = store.layout.job(job_id).log
     began = clock()
@@ -47,7 +47,7 @@ def read_log(
         yield Wait(min(pause, wait_s - waited))
 
 
-def _answer(record: JobRecord, start: int, size: int, data: bytes):  # type: ignore[no-untyped-def]
+def _answer(record: JobRecord, start: int, size: int, data: bytes) -> Answer:
     return {"offset": start, "size": size, "record": record.to_json()}, data
 
 

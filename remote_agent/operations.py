@@ -6,7 +6,7 @@ A method returns (result, payload) at once, or Steps when it has to wait.
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, Dict, Generator, List, Tuple, Type, TypeVar, Union
+from typing import Any, Callable, Dict, Generator, Iterator, List, Type, TypeVar, Union
 
 from remote_agent.faults import AgentFault
 from remote_agent.files import write_json
@@ -19,14 +19,14 @@ from remote_agent.protocol.job import QUEUED, STOPPED, JobRecord, JobSpec, Verdi
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
 from remote_agent.reconcile import reconcile
+from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
 from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
 from remote_agent.stopping import stop_running
 from remote_agent.store import JobStore
-from remote_agent.tasks import Steps, Wait
+from remote_agent.tasks import Answer, Steps, Wait
 from remote_agent.watching import Changes
 
-Answer = Tuple[Dict[str, Any], bytes]
 T = TypeVar("T")
 
 RECOVER_AGAIN_S = 10.0
@@ -53,6 +53,7 @@ class Operations:
         self._boot_id = boot_id()
         self._recovering: Dict[str, float] = {}
         self._sampler = Sampler(layout.root)
+        self._snapshots = SnapshotStore(layout)
 
     def begin(self) -> None:
         """First contact: correct the records, and let waiting jobs start."""
@@ -123,10 +124,10 @@ class Operations:
 
     def op_missing_blobs(self, request: Request) -> Answer:
         """Payload: the digests, and in the answer the absent ones -> bytes already here."""
-        return {}, to_payload(self._snapshots().missing(_rows(request)))
+        return {}, to_payload(self._snapshots.missing(_rows(request)))
 
     def op_put_blob(self, request: Request) -> Steps:
-        steps = self._snapshots().put_part(
+        steps = self._snapshots.put_part(
             _argument(request, "digest", str),
             int(_number(request, "offset", 0)),
             request.payload,
@@ -136,7 +137,7 @@ class Operations:
 
     def op_put_manifest(self, request: Request) -> Answer:
         entries = [SnapshotEntry.from_json(row) for row in _rows(request)]
-        return {"digest": self._snapshots().put_manifest(entries)}, b""
+        return {"digest": self._snapshots.put_manifest(entries)}, b""
 
     def op_sample(self, request: Request) -> Steps:
         sample = yield from self._sampler.sample(self.store)
@@ -187,13 +188,8 @@ class Operations:
         except AgentFault:
             return self.store.record(job_id)  # a supervisor claimed it just now
 
-    def _snapshots(self):  # type: ignore[no-untyped-def]
-        from remote_agent.snapshots import SnapshotStore
 
-        return SnapshotStore(self._layout)
-
-
-def _without_waiting(steps) -> Steps:  # type: ignore[no-untyped-def]
+def _without_waiting(steps: Iterator[None]) -> Steps:
     for _ in steps:
         yield Wait(0.0)
     return {}, b""

@@ -65,7 +65,7 @@ class SnapshotStore:
             if entry.digest is not None and not self._holds(entry.digest, entry.size):
                 raise AgentFault("missing-blobs", "%s: content is not here" % entry.path)
         data = canonical(entries)
-        digest = sha256(data).hexdigest()
+        digest: str = sha256(data).hexdigest()
         path = self.layout.manifest(digest)
         if not os.path.exists(path):
             write_atomic(path, data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from typing import Iterator
 
 from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
@@ -20,7 +21,7 @@ def check_spec(spec: JobSpec, layout: Layout) -> None:
         raise AgentFault("bad-spec", problem)
 
 
-def _problems(spec: JobSpec, layout: Layout):  # type: ignore[no-untyped-def]
+def _problems(spec: JobSpec, layout: Layout) -> Iterator[str]:
     if not isinstance(spec.job_id, str) or not JOB_ID.match(spec.job_id):
         yield "%r is not a job id: 3 to 63 of a-z 0-9 -" % (spec.job_id,)
     if not spec.argv or not all(_is_word(word) for word in spec.argv) or not spec.argv[0]:
@@ -42,7 +43,7 @@ def _problems(spec: JobSpec, layout: Layout):  # type: ignore[no-untyped-def]
         yield from _snapshot_problems(spec.snapshot, layout)
 
 
-def _snapshot_problems(snapshot: object, layout: Layout):  # type: ignore[no-untyped-def]
+def _snapshot_problems(snapshot: object, layout: Layout) -> Iterator[str]:
     if not isinstance(snapshot, str) or not DIGEST.match(snapshot):
         yield "%r is not a snapshot digest" % (snapshot,)
     elif not os.path.exists(layout.manifest(snapshot)):

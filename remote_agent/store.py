@@ -8,11 +8,25 @@ import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from remote_agent.faults import AgentFault
-from remote_agent.files import locked, make_private, read_json, remove_tree, sync_directory
-from remote_agent.files import write_atomic, write_json
+from remote_agent.files import (
+    locked,
+    make_private,
+    read_json,
+    remove_tree,
+    sync_directory,
+    write_atomic,
+    write_json,
+)
 from remote_agent.layout import Layout
-from remote_agent.protocol.job import FINAL, JOB_ID, QUEUED, RUNNING, TRANSITIONS
-from remote_agent.protocol.job import JobRecord, JobSpec
+from remote_agent.protocol.job import (
+    FINAL,
+    JOB_ID,
+    QUEUED,
+    RUNNING,
+    TRANSITIONS,
+    JobRecord,
+    JobSpec,
+)
 
 Stamp = Tuple[int, int]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Generator, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Generator, Iterator, List, Optional, Tuple
 
 from remote_agent.protocol.messages import Reply
 
@@ -17,8 +17,11 @@ class Wait:
     fd: Optional[int] = None
 
 
-Steps = Generator[Wait, None, Tuple[Dict[str, object], bytes]]
-"""An operation: yields while it waits, returns its result and payload."""
+Answer = Tuple[Dict[str, Any], bytes]
+"""An operation's result and its payload."""
+
+Steps = Generator[Wait, None, Answer]
+"""An operation that yields while it waits."""
 
 
 @dataclass

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -47,6 +46,9 @@ class LogChunk:
 class AgentClient:
     """Safe to use from several threads at once.
 
+    ``on_close``, when set, is called after the session was closed by :meth:`close` (the owner of
+    a connection that serves this one agent closes it there).
+
     Every call may raise AgentError (the agent refused; ``code`` says why), ConnectionLost (the
     link broke: all waiting calls raise it at once) or CommandTimeout (no answer in time).
     """
@@ -55,6 +57,7 @@ class AgentClient:
         """Waits for the agent's hello. Raises ConnectionLost, AgentError (no agent there, or
         something else speaks), CommandTimeout."""
         self.host_name = host_name
+        self.on_close: Callable[[], None] | None = None
         self._link = AgentLink(session, host_name)
 
     @property
@@ -141,12 +144,12 @@ class AgentClient:
         for call in waiting:
             self._link.finish(call)
 
-    def put_blobs(self, blobs: Iterable[bytes]) -> None:
-        """Send many small blobs, named by their sha256, without waiting for each answer."""
+    def put_blobs(self, blobs: Iterable[tuple[str, bytes]]) -> None:
+        """Send many small blobs, (sha256, content), without waiting for each answer."""
         waiting: list[Any] = []
         in_flight = 0
-        for data in blobs:
-            arguments = {"digest": hashlib.sha256(data).hexdigest(), "offset": 0, "final": True}
+        for digest, data in blobs:
+            arguments = {"digest": digest, "offset": 0, "final": True}
             waiting.append((self._link.begin("put_blob", arguments, data), len(data)))
             in_flight += len(data)
             while waiting and (in_flight > PARTS_IN_FLIGHT * PART or len(waiting) > 256):
@@ -172,6 +175,8 @@ class AgentClient:
     def close(self) -> None:
         """End the session; the host's jobs go on. May be called twice."""
         self._link.close()
+        if self.on_close is not None:
+            self.on_close()
 
     def __enter__(self) -> AgentClient:
         return self

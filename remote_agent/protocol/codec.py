@@ -51,7 +51,7 @@ class Decoder:
     def feed(self, data: bytes) -> List[Frame]:
         """Add bytes; return every frame that is now complete. Raises ProtocolError."""
         self._buffer += data
-        frames = []
+        frames: List[Frame] = []
         while True:
             frame = self._next()
             if frame is None:
@@ -78,7 +78,7 @@ class Decoder:
 
     def _take_header(self) -> Optional[Dict[str, Any]]:
         if self._buffer and self._buffer[0] != ord("{"):
-            raise ProtocolError(_not_a_message(self._buffer))
+            raise ProtocolError(_not_a_message(bytes(self._buffer[: SNIPPET + 1])))
         end = self._buffer.find(b"\n", self._scanned)
         self._scanned = len(self._buffer)
         if end > MAX_HEADER or (end < 0 and len(self._buffer) > MAX_HEADER):
@@ -105,7 +105,7 @@ def _parse_header(line: bytes) -> Dict[str, Any]:
 
 
 def _not_a_message(data: bytes) -> str:
-    return "expected an agent message, got: %s" % printable(bytes(data[: SNIPPET + 1]))
+    return "expected an agent message, got: %s" % printable(data)
 
 
 def printable(data: bytes) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Dict, FrozenSet, Optional, Tuple
+from typing import Any, ClassVar, Dict, FrozenSet, Optional, Tuple
 
 from remote_agent.protocol.values import Value
 
@@ -103,7 +103,7 @@ class JobRecord(Value):
     gpu_ids: the leased GPUs' NVML indices. log_bytes: length of the log so far.
     """
 
-    _nested = {"spec": JobSpec, "verdict": Verdict}
+    _nested: ClassVar[Dict[str, Any]] = {"spec": JobSpec, "verdict": Verdict}
 
     spec: JobSpec
     state: str

@@ -4,7 +4,7 @@ never zero."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Any, ClassVar, Dict, Optional, Tuple
 
 from remote_agent.protocol.values import Value
 
@@ -25,7 +25,7 @@ class GpuSample(Value):
     """One GPU. Utilisation in percent 0-100, memory in bytes, power in watts, temperature in
     degrees Celsius, clocks in MHz, fan in percent."""
 
-    _nested = {"processes": GpuProcess}
+    _nested: ClassVar[Dict[str, Any]] = {"processes": GpuProcess}
 
     index: int
     uuid: str
@@ -67,7 +67,7 @@ class Sample(Value):
     """One moment on one host. ``taken_at``: seconds since the epoch, by the host's clock.
     ``gpu_error`` says why there are no GPU samples where NVML could not be used."""
 
-    _nested = {"host": HostSample, "gpus": GpuSample}
+    _nested: ClassVar[Dict[str, Any]] = {"host": HostSample, "gpus": GpuSample}
 
     taken_at: float
     host: HostSample

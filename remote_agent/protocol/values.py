@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Dict, Type, TypeVar
+from typing import Any, ClassVar, Dict, Type, TypeVar
 
 T = TypeVar("T", bound="Value")
 
@@ -20,7 +20,7 @@ class Value:
     field name -> Value class; a list of them where the JSON holds a list.
     """
 
-    _nested: Dict[str, Any] = {}
+    _nested: ClassVar[Dict[str, Any]] = {}
 
     def to_json(self) -> Dict[str, Any]:
         return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
