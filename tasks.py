@@ -1,1 +1,641 @@
-"""`invoke --list` shows what there is."""
+"""`invoke --list` shows what there is; `rigup` is the same program outside a checkout.
+
+Thin on purpose: parse, call, print. Exit codes: 0 done, 1 a host or job failed, 2 usage or
+inventory error, 3 blocked or waiting for a person.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.program import Program
+from invoke.tasks import task
+
+from inventory import Host, Inventory, InventoryError, find_inventory, load_inventory
+from provisioner import jobs as job_facade
+from provisioner import show, trust
+from provisioner.command import Secret
+from provisioner.errors import BlockedError, ExitCode, RigupError, UsageError
+from provisioner.home import rigup_home
+from provisioner.provisioning import provision_hosts, read_facts
+from provisioner.text import printable
+from remote_agent.protocol.job import JobRecord
+
+Text = str | None
+
+EXAMPLES = Path(__file__).resolve().parent / "examples"
+
+HOSTS_HELP = {
+    "host": "host names, separated by commas",
+    "group": "a group of the inventory",
+    "all": "every host of the inventory",
+    "inventory": "inventory file (default: inventory/hosts.yaml, else $RIGUP_INVENTORY)",
+}
+JSON_HELP = {"json": "print JSON"}
+SUDO_HELP = {
+    "ask-sudo-password": "prompt for the sudo password",
+    "sudo-password-fd": "read the sudo password from this file descriptor",
+}
+
+
+def command(**options: Any) -> Callable[[Callable[..., int | None]], Any]:
+    """A task whose return value is the exit code and whose errors are one clear message."""
+
+    def decorate(body: Callable[..., int | None]) -> Any:
+        @functools.wraps(body)
+        def run(context: Context, *args: Any, **kwargs: Any) -> None:
+            try:
+                code = body(context, *args, **kwargs)
+            except RigupError as error:
+                raise Exit(show.error_text(error), code=int(error.exit_code)) from error
+            except InventoryError as error:
+                raise Exit(str(error), code=int(ExitCode.USAGE)) from error
+            except KeyboardInterrupt:
+                raise Exit("interrupted", code=130) from None
+            except BrokenPipeError:
+                sys.stderr.close()
+                raise Exit(code=1) from None
+            if code:
+                raise Exit(code=int(code))
+
+        return task(**options)(run)
+
+    return decorate
+
+
+@command(help={**HOSTS_HELP, "replace": "accept another key than the pinned one", "yes": "pin"})
+def trust_hosts(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    replace: bool = False,
+    yes: bool = False,
+) -> int:
+    """Show a host's key fingerprint and pin it."""
+    results = job_facade.on_each(
+        _hosts(host, group, all_, inventory), lambda one: trust.offered_key(one, replace=replace)
+    )
+    for one, offer, error in results:
+        if error is not None or offer is None:
+            _complain(error)
+            continue
+        state = "already pinned" if offer.is_pinned else "not pinned"
+        print(f"{one.name}: {offer.key[0]} {offer.fingerprint} ({state})")
+        if not offer.is_pinned:
+            _confirm("pin this key?", yes)
+            trust.pin(offer.known_hosts_name, [offer.key])
+            print(f"{one.name}: pinned")
+    return _worst(results)
+
+
+@command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP, "check": "show the plan, change nothing"})
+def provision(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    check: bool = False,
+    json: bool = False,
+    ask_sudo_password: bool = False,
+    sudo_password_fd: Text = None,
+) -> int:
+    """Bring hosts to: Docker, NVIDIA driver, container toolkit, agent; and prove it."""
+    hosts = _hosts(host, group, all_, inventory)
+    password = _sudo_password(ask_sudo_password, sudo_password_fd)
+    reports = provision_hosts(hosts, _progress(hosts), only_check=check, sudo_password=password)
+    if json:
+        print(show.as_json([show.host_report_json(report) for report in reports]))
+    else:
+        print("\n".join(show.host_report(report) for report in reports))
+    return _worst_code([report.exit_code for report in reports])
+
+
+@command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP})
+def facts(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    json: bool = False,
+    ask_sudo_password: bool = False,
+    sudo_password_fd: Text = None,
+) -> int:
+    """What is true on the hosts, read in one round trip each."""
+    password = _sudo_password(ask_sudo_password, sudo_password_fd)
+    results = job_facade.on_each(
+        _hosts(host, group, all_, inventory),
+        lambda one: dict(read_facts(one, sudo_password=password).items()),
+    )
+    if json:
+        print(show.as_json(_by_host(results)))
+    else:
+        for one, found, _ in results:
+            if found is not None:
+                print(f"{one.name}\n{show.facts(found)}")
+    _complain_all(results)
+    return _worst(results)
+
+
+@command(
+    help={
+        "script": "looked up here, then in examples/",
+        "gpus": "GPUs to lease, 0 for none",
+        "runtime": "auto, container or process",
+        "follow": "print the log until the job ends",
+        "env": "NAME=VALUE, or NAME to take it from here; may be repeated",
+        "name": "a name for the job (default: the script's)",
+        "host": "host name",
+        "inventory": HOSTS_HELP["inventory"],
+        **JSON_HELP,
+    },
+    iterable=["env"],
+)
+def train(
+    context: Context,
+    script: str,
+    host: Text = None,
+    gpus: Text = None,
+    runtime: str = "auto",
+    follow: bool = False,
+    env: Sequence[str] = (),
+    name: Text = None,
+    inventory: Text = None,
+    json: bool = False,
+) -> int:
+    """Freeze the code, start a detached job on a host, print its id. Script arguments after --"""
+    [one] = _exactly_one(_hosts(host, None, False, inventory))
+    request = job_facade.Request(
+        script=job_facade.find_script(script, Path.cwd(), EXAMPLES),
+        arguments=_after_dashes(sys.argv),
+        gpus=None if gpus is None else _whole(gpus, "--gpus", 0, 64),
+        runtime=runtime,
+        environment=_environment(env),
+        name=name,
+    )
+    record = job_facade.train(one, request)
+    if json:
+        print(show.as_json({"host": one.name, "job": record}))
+    else:
+        print(record.job_id, flush=True)
+        _note(f"started on {one.name}; follow it: invoke logs {record.job_id} --follow")
+    return _follow(one, record.job_id, 0) if follow else ExitCode.DONE
+
+
+@command(help={**HOSTS_HELP, **JSON_HELP})
+def jobs(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    json: bool = False,
+) -> int:
+    """Jobs on the hosts (default: all hosts)."""
+    hosts = _hosts(host, group, all_ or not (host or group), inventory)
+    results = job_facade.on_each(
+        hosts, lambda one: job_facade.with_agent(one, lambda client: client.jobs())
+    )
+    if json:
+        print(show.as_json(_by_host(results)))
+    else:
+        rows = [(one.name, job) for one, found, _ in results for job in found or ()]
+        print(show.job_table(rows))
+    _complain_all(results)
+    return _worst(results)
+
+
+@command(
+    help={
+        "job": "job id, or the beginning of one",
+        "follow": "go on until the job ends",
+        "tail": "begin this many bytes before the end",
+        "host": "where the job is (default: remembered, else asked of every host)",
+        "inventory": HOSTS_HELP["inventory"],
+    },
+    positional=["job"],
+)
+def logs(
+    context: Context,
+    job: str,
+    follow: bool = False,
+    tail: Text = None,
+    host: Text = None,
+    inventory: Text = None,
+) -> int:
+    """A job's log, byte for byte."""
+    one, record = _find(job, host, inventory)
+    offset = max(0, record.log_bytes - _whole(tail, "--tail", 0, 1 << 40)) if tail else 0
+    if follow:
+        return _follow(one, record.job_id, offset)
+    job_facade.with_agent(
+        one, lambda client: job_facade.copy_log(client, record.job_id, offset, _write)
+    )
+    return ExitCode.DONE
+
+
+@command(
+    help={
+        "job": "job id, or the beginning of one",
+        "grace": "seconds between SIGTERM and SIGKILL",
+        "host": "where the job is",
+        "inventory": HOSTS_HELP["inventory"],
+    },
+    positional=["job"],
+)
+def stop(
+    context: Context,
+    job: str,
+    grace: str = "10",
+    host: Text = None,
+    inventory: Text = None,
+) -> int:
+    """Stop a job and every process of it."""
+    one, record = _find(job, host, inventory)
+    seconds = _whole(grace, "--grace", 0, 3600)
+    stopped = job_facade.with_agent(one, lambda client: client.stop(record.job_id, grace_s=seconds))
+    print(f"{stopped.job_id}: {stopped.state}")
+    return ExitCode.DONE
+
+
+@command(
+    help={
+        "job": "job id, or the beginning of one",
+        "to": "directory (default: ./outputs/JOB)",
+        "host": "where the job is",
+        "inventory": HOSTS_HELP["inventory"],
+    },
+    positional=["job"],
+)
+def pull(
+    context: Context,
+    job: str,
+    to: Text = None,
+    host: Text = None,
+    inventory: Text = None,
+) -> int:
+    """Bring a job's outputs here; run it again to go on where it broke off."""
+    one, record = _find(job, host, inventory)
+    target = Path(to) if to else Path("outputs") / record.job_id
+    paths = job_facade.with_agent(
+        one, lambda client: job_facade.pull(client, record.job_id, target, _note)
+    )
+    if not paths:
+        _note(f"{record.job_id} has written nothing into $RIGUP_OUTPUT_DIR")
+    print(f"{len(paths)} file(s) in {target}")
+    return ExitCode.DONE
+
+
+@command(
+    help={
+        "job": "job id, or the beginning of one",
+        "host": "where the job is",
+        "inventory": HOSTS_HELP["inventory"],
+        **JSON_HELP,
+    },
+    positional=["job"],
+)
+def describe(
+    context: Context,
+    job: str,
+    host: Text = None,
+    inventory: Text = None,
+    json: bool = False,
+) -> int:
+    """One job: command, times, and why it ended."""
+    one, record = _find(job, host, inventory)
+    if json:
+        print(show.as_json({"host": one.name, "job": record}))
+    else:
+        print(show.describe_job(one.name, record))
+    return ExitCode.DONE
+
+
+@command(
+    help={
+        **HOSTS_HELP,
+        "readonly": "nothing can be stopped from the dashboard",
+        "screenshot": "save a picture (.svg or .png) instead of opening it",
+    }
+)
+def dashboard(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    readonly: bool = False,
+    screenshot: Text = None,
+) -> int:
+    """The terminal dashboard over the hosts (default: all)."""
+    import tui
+
+    hosts = _hosts(host, group, all_ or not (host or group), inventory)
+    if screenshot:
+        tui.screenshot(hosts, job_facade.connect, Path(screenshot))
+        print(f"saved {screenshot}")
+        return ExitCode.DONE
+    return tui.run(hosts, job_facade.connect, readonly=readonly)
+
+
+@command(
+    help={
+        "host": HOSTS_HELP["host"],
+        "name": "name suffix: `ssh HOST-NAME` will work (default: torch)",
+        "gpus": "all, none, or indices such as 0,1",
+        "image": "image reference (default: chosen to fit the host)",
+        "recreate": "replace a container that differs",
+        "inventory": HOSTS_HELP["inventory"],
+    }
+)
+def container_up(
+    context: Context,
+    host: Text = None,
+    name: str = "torch",
+    gpus: str = "all",
+    image: Text = None,
+    recreate: bool = False,
+    inventory: Text = None,
+) -> int:
+    """Start an SSH-enabled PyTorch container; then `ssh HOST-torch` works."""
+    from provisioner.containers import facade as containers
+
+    results = job_facade.on_each(
+        _hosts(host, None, False, inventory),
+        lambda one: containers.up(
+            one, name=name, gpus=gpus, image=image, recreate=recreate, progress=_note
+        ),
+    )
+    for _, up, _ in results:
+        if up is not None:
+            print(f"{up.alias}: {up.image}, try: ssh {up.alias}")
+    _complain_all(results)
+    return _worst(results)
+
+
+@command(help={**HOSTS_HELP, **JSON_HELP})
+def container_list(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    json: bool = False,
+) -> int:
+    """rigup's containers on the hosts (default: all hosts)."""
+    from provisioner.containers import facade as containers
+
+    hosts = _hosts(host, group, all_ or not (host or group), inventory)
+    results = job_facade.on_each(hosts, containers.list_on)
+    if json:
+        print(show.as_json(_by_host(results)))
+    else:
+        print(containers.table(results))
+    _complain_all(results)
+    return _worst(results)
+
+
+@command(
+    help={
+        "host": "host name",
+        "name": "name suffix (default: torch)",
+        "inventory": HOSTS_HELP["inventory"],
+    }
+)
+def container_ssh(
+    context: Context,
+    host: Text = None,
+    name: str = "torch",
+    inventory: Text = None,
+) -> int:
+    """Open a shell in the container. A command may follow after --"""
+    from provisioner.containers import facade as containers
+
+    [one] = _exactly_one(_hosts(host, None, False, inventory))
+    alias = containers.alias(one, name)
+    os.execvp("ssh", ["ssh", alias, *_after_dashes(sys.argv)])  # noqa: S606
+
+
+@command(
+    help={
+        "host": HOSTS_HELP["host"],
+        "name": "name suffix (default: torch)",
+        "inventory": HOSTS_HELP["inventory"],
+    }
+)
+def container_down(
+    context: Context,
+    host: Text = None,
+    name: str = "torch",
+    inventory: Text = None,
+) -> int:
+    """Remove the container; its mounts and host keys stay."""
+    from provisioner.containers import facade as containers
+
+    results = job_facade.on_each(
+        _hosts(host, None, False, inventory), lambda one: containers.down(one, name=name)
+    )
+    for one, removed, error in results:
+        if error is None:
+            print(f"{containers.alias(one, name)}: {'removed' if removed else 'was not there'}")
+    _complain_all(results)
+    return _worst(results)
+
+
+@command(help={"hosts": "how many", "distro": "debian12, debian13, or both separated by a comma"})
+def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13") -> int:
+    """Start practice hosts in local Docker: real systems, SIMULATED GPUs."""
+    from provisioner import lab
+
+    made = lab.up(
+        _whole(hosts, "--hosts", 1, 32),
+        distros=distro.split(","),
+        home=rigup_home(),
+        progress=_note,
+    )
+    print(lab.describe(made))
+    return ExitCode.DONE
+
+
+@command(help=JSON_HELP)
+def lab_status(context: Context, json: bool = False) -> int:
+    """The practice hosts."""
+    from provisioner import lab
+
+    found = lab.status(rigup_home())
+    print(show.as_json(found) if json else lab.describe(found))
+    return ExitCode.DONE
+
+
+@command(help={"images": "remove the cached images too"})
+def lab_down(context: Context, images: bool = False) -> int:
+    """Remove the practice hosts and what belongs to them."""
+    from provisioner import lab
+
+    lab.down(rigup_home(), images=images)
+    return ExitCode.DONE
+
+
+def _inventory(path: str | None) -> Inventory:
+    return load_inventory(find_inventory(Path(path) if path else None, os.environ))
+
+
+def _hosts(
+    host: str | None, group: str | None, everything: bool, inventory: str | None
+) -> tuple[Host, ...]:
+    return _inventory(inventory).select(hosts=host, group=group, everything=everything)
+
+
+def _exactly_one(hosts: Sequence[Host]) -> Sequence[Host]:
+    if len(hosts) != 1:
+        raise UsageError("exactly one host is needed here", remedy="name it with --host")
+    return hosts
+
+
+def _find(job: str, host: str | None, inventory: str | None) -> tuple[Host, JobRecord]:
+    known = _inventory(inventory)
+    return job_facade.find(job, known, host)
+
+
+def _sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
+    if descriptor is not None:
+        with os.fdopen(_whole(descriptor, "--sudo-password-fd", 0, 1 << 20)) as file:
+            return Secret(file.readline().rstrip("\n"))
+    return Secret(getpass.getpass("sudo password: ")) if ask else None
+
+
+def _environment(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name.isidentifier():
+            raise UsageError(f"--env {name}: not a variable name", remedy="--env NAME=VALUE")
+        if not equals and name not in os.environ:
+            raise UsageError(f"--env {name}: not set here", remedy=f"--env {name}=VALUE")
+        found[name] = value if equals else os.environ[name]
+    return found
+
+
+def _whole(text: object, option: str, least: int, most: int) -> int:
+    try:
+        number = int(str(text))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: expected a whole number") from None
+    if not least <= number <= most:
+        raise UsageError(f"{option} {number}: expected {least} to {most}")
+    return number
+
+
+def _after_dashes(argv: Sequence[str]) -> tuple[str, ...]:
+    """Invoke joins what follows ``--`` with spaces; the words themselves are still in argv."""
+    return tuple(argv[argv.index("--") + 1 :]) if "--" in argv else ()
+
+
+def _confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BlockedError("this needs a person's yes", remedy="compare it, then add --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise BlockedError("not confirmed; nothing was changed")
+
+
+def _follow(host: Host, job_id: str, offset: int) -> ExitCode:
+    def on_break(error: RigupError, pause: float) -> None:
+        _note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
+
+    final = job_facade.follow_to_end(
+        lambda: job_facade.connect(host), job_id, _write, offset=offset, on_break=on_break
+    )
+    _note(show.describe_end(host.name, final))
+    return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
+
+
+def _progress(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
+    width = max((len(host.name) for host in hosts), default=0)
+
+    def show_line(host: str, step: str, text: str) -> None:
+        _note(f"{host:<{width}}  {step:<8} {printable(text)}")
+
+    return show_line
+
+
+def _note(text: str) -> None:
+    """Progress and hints go to stderr; stdout holds results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _complain(error: RigupError | None) -> None:
+    if error is not None:
+        _note(show.error_text(error))
+
+
+def _complain_all(results: Sequence[tuple[Host, Any, RigupError | None]]) -> None:
+    for _, _, error in results:
+        _complain(error)
+
+
+def _by_host(results: Sequence[tuple[Host, Any, RigupError | None]]) -> list[dict[str, Any]]:
+    return [
+        {"host": host.name, "result": found, "error": show.error_json(error)}
+        for host, found, error in results
+    ]
+
+
+def _worst(results: Sequence[tuple[Host, Any, RigupError | None]]) -> ExitCode:
+    return _worst_code([error.exit_code for _, _, error in results if error is not None])
+
+
+def _worst_code(codes: Sequence[ExitCode]) -> ExitCode:
+    """A failure outweighs a wait: 1 over 3 over 0."""
+    for code in (ExitCode.FAILED, ExitCode.USAGE, ExitCode.BLOCKED):
+        if code in codes:
+            return code
+    return ExitCode.DONE
+
+
+def _namespace() -> Collection:
+    root = Collection()
+    root.add_task(trust_hosts, name="trust")
+    for body in (provision, facts, train, jobs, logs, stop, pull, describe, dashboard):
+        root.add_task(body)
+    container = Collection("container")
+    for name, body in (
+        ("up", container_up),
+        ("list", container_list),
+        ("ssh", container_ssh),
+        ("down", container_down),
+    ):
+        container.add_task(body, name=name)
+    lab = Collection("lab")
+    for name, body in (("up", lab_up), ("status", lab_status), ("down", lab_down)):
+        lab.add_task(body, name=name)
+    root.add_collection(container)
+    root.add_collection(lab)
+    return root
+
+
+namespace = _namespace()
+
+
+def main() -> None:
+    """The console script ``rigup``."""
+    Program(namespace=namespace, version=version("rigup"), name="rigup", binary="rigup").run()

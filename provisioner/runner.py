@@ -146,7 +146,7 @@ def _bring_about(
     for action in outcome.actions:
         progress(job.host.name, step.name, f"  {action.describe()}")
         action.apply(job.transport)
-    facts = gather(job.transport, ALL_FACTS, sudo=job.sudo)
+    facts = _gather(job)
     _require_converged(job, step, outcome, check(step, facts, job.host))
     seconds = time.monotonic() - started
     progress(job.host.name, step.name, f"done in {seconds:.1f} s")
@@ -170,10 +170,14 @@ def _require_converged(job: Job, step: Step, applied: Change, after: Outcome) ->
 
 
 def _facts(job: Job, draft: _Draft) -> Facts:
-    facts = gather(job.transport, ALL_FACTS, sudo=job.sudo)
+    facts = _gather(job)
     simulated = facts[OS].is_practice_host or any(gpu.simulated for gpu in facts[GPU].gpus)
     draft.report = replace(draft.report, simulated=simulated)
     return facts
+
+
+def _gather(job: Job) -> Facts:
+    return gather(job.transport, ALL_FACTS, state_dir=job.host.state_dir, sudo=job.sudo)
 
 
 def _report(step: Step, outcome: Outcome, status: str, seconds: float = 0.0) -> StepReport:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from provisioner.facts.agent import AGENT
 from provisioner.facts.base import Fact, Facts, FactUnreadable, Output, Unreadable, gather
 from provisioner.facts.docker import DOCKER
 from provisioner.facts.gpu import GPU
@@ -12,9 +13,20 @@ from provisioner.facts.python import PYTHON
 from provisioner.facts.sources import SOURCES
 from provisioner.facts.toolkit import TOOLKIT
 
-ALL_FACTS: tuple[Fact[Any], ...] = (OS, LOGIN, PACKAGES, SOURCES, GPU, DOCKER, TOOLKIT, PYTHON)
+ALL_FACTS: tuple[Fact[Any], ...] = (
+    OS,
+    LOGIN,
+    PACKAGES,
+    SOURCES,
+    GPU,
+    DOCKER,
+    TOOLKIT,
+    PYTHON,
+    AGENT,
+)
 
 __all__ = [
+    "AGENT",
     "ALL_FACTS",
     "DOCKER",
     "GPU",

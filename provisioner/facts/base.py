@@ -8,6 +8,7 @@ be read" (:class:`Unreadable`) stay different things.
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -76,10 +77,19 @@ class Facts:
         return list(self._values.items())
 
 
-def gather(transport: Transport, facts: Sequence[Fact[Any]], *, sudo: bool = False) -> Facts:
-    """Read ``facts`` in one round trip. Raises TransportError when the host cannot be asked."""
+def gather(
+    transport: Transport,
+    facts: Sequence[Fact[Any]],
+    *,
+    state_dir: str = ".rigup",
+    sudo: bool = False,
+) -> Facts:
+    """Read ``facts`` in one round trip. Snippets see the host's ``state_dir`` as $STATE_DIR.
+
+    Raises TransportError when the host cannot be asked.
+    """
     nonce = secrets.token_hex(8)
-    script = compose(facts, nonce)
+    script = f"STATE_DIR={shlex.quote(state_dir)}\n" + compose(facts, nonce)
     result = transport.run(
         Command.of("sh", "-s", sudo=sudo, stdin=script.encode(), timeout_s=GATHER_TIMEOUT_S)
     )

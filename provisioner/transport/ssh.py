@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -76,7 +77,7 @@ class SshTransport:
         try:
             return exchange.run(self._sudo_password)
         finally:
-            channel.close()
+            _close(channel)
 
     def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
         self._check(self.run(put_command(data, path, mode=mode)))
@@ -395,7 +396,7 @@ class _ChannelSession:
         return code if code >= 0 else None
 
     def close(self) -> None:
-        self._channel.close()
+        _close(self._channel)
 
     def _ended_cleanly(self) -> bool:
         transport = self._channel.get_transport()
@@ -404,6 +405,12 @@ class _ChannelSession:
     def _drain_stderr(self) -> None:
         while self._channel.recv_stderr_ready():
             self._stderr = (self._stderr + self._channel.recv_stderr(CHUNK))[-STDERR_KEPT:]
+
+
+def _close(channel: paramiko.Channel) -> None:
+    """Close a channel whose link may be gone already."""
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
 
 
 class _Translated:

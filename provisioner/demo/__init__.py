@@ -1,0 +1,1 @@
+"""The embedded default: the main job over a real SSH server on loopback. See ``make demo``."""

@@ -1,0 +1,366 @@
+"""The job façade: submit, find, follow, stop, pull. What commands and the dashboard build on."""
+
+from __future__ import annotations
+
+import getpass
+import glob
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from inventory import Host, Inventory
+from provisioner.agent.client import AgentClient, LogChunk
+from provisioner.agent.connect import open_agent
+from provisioner.containers import engine
+from provisioner.errors import ConnectError, ConnectionLost, RigupError, UsageError
+from provisioner.home import rigup_home, write_private
+from provisioner.sync import CodeTree, code_root, freeze, local_path
+from provisioner.transport.base import Transport
+from provisioner.transport.ssh import SshTransport
+from remote_agent.protocol.job import CONTAINER, PROCESS, JobRecord, JobSpec
+from remote_agent.protocol.snapshot import OutputFile
+
+T = TypeVar("T")
+
+LOG_WAIT_S = 20.0
+LOG_CHUNK = 262_144
+PULL_CHUNK = 1 << 20
+MAX_PARALLEL = 64
+AUTO = "auto"
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+
+Connect = Callable[[], AgentClient]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What ``train`` was asked.
+
+    gpus None: one where the host has any. runtime auto: container where rigup runs one on the
+    host, else process.
+    """
+
+    script: Path
+    arguments: tuple[str, ...] = ()
+    gpus: int | None = None
+    runtime: str = AUTO
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    name: str | None = None
+
+
+def connect(host: Host) -> AgentClient:
+    """The agent on ``host``, deployed first where it is missing or old.
+
+    Raises TransportError, BlockedError (host key) or AgentError.
+    """
+    transport = SshTransport(host)
+    try:
+        client = open_agent(transport, host.state_dir)
+    except BaseException:
+        transport.close()
+        raise
+    client.on_close = transport.close
+    return client
+
+
+def on_each(
+    hosts: Sequence[Host], work: Callable[[Host], T]
+) -> list[tuple[Host, T | None, RigupError | None]]:
+    """Run ``work`` for every host at once: each gets a result or an error, in order."""
+
+    def attempt(host: Host) -> tuple[Host, T | None, RigupError | None]:
+        try:
+            return host, work(host), None
+        except RigupError as error:
+            error.host = error.host or host.name
+            return host, None, error
+
+    if not hosts:
+        return []
+    with ThreadPoolExecutor(max_workers=min(len(hosts), MAX_PARALLEL)) as pool:
+        return list(pool.map(attempt, hosts))
+
+
+def with_agent(host: Host, work: Callable[[AgentClient], T]) -> T:
+    """Connect, do ``work``, close."""
+    client = connect(host)
+    try:
+        return work(client)
+    finally:
+        client.close()
+
+
+def find_script(name: str, directory: Path, examples: Path) -> Path:
+    """``name`` in the current directory, then in the examples.
+
+    Raises UsageError that lists where it looked and what is there.
+    """
+    for place in (directory, examples):
+        path = place / name
+        if path.is_file():
+            return path.resolve()
+    shipped = ", ".join(sorted(path.name for path in examples.glob("*.py"))) or "none"
+    raise UsageError(
+        f"no script {name!r} in {directory} or {examples}",
+        remedy=f"check the name, or use an example: {shipped}",
+    )
+
+
+def new_job_id(name: str, *, now: float | None = None) -> str:
+    """``<name>-<month><day>-<time>-<random>``: unique, readable, sortable by eye."""
+    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "job"
+    moment = time.strftime("%m%d-%H%M%S", time.localtime(now))
+    return f"{stem}-{moment}-{secrets.token_hex(2)}"
+
+
+def train(host: Host, request: Request) -> JobRecord:
+    """Freeze the code, send what the host lacks of it, start the job detached.
+
+    Remembers which host has the job. Raises UsageError, TransportError, AgentError.
+    """
+    if request.runtime not in (AUTO, PROCESS, CONTAINER):
+        raise UsageError(
+            f"--runtime {request.runtime}: expected auto, process or container", host=host.name
+        )
+    tree = freeze(code_root(request.script))
+    transport = SshTransport(host)
+    try:
+        image = _image(host, transport, request.runtime)
+        client = open_agent(transport, host.state_dir)
+        try:
+            record = client.submit(_job_spec(client, host, request, tree, image))
+        finally:
+            client.close()
+    finally:
+        transport.close()
+    _remember(record.job_id, host)
+    return record
+
+
+def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRecord]:
+    """The one job whose id begins with ``job``: on ``host``, on the host remembered for it, else
+    wherever it is found.
+
+    Raises UsageError when there is none or more than one; the first host's error when a host
+    could not be asked and no other has it.
+    """
+    hosts = inventory.select(hosts=host) if host else _likely_hosts(job, inventory)
+    results = on_each(hosts, lambda one: with_agent(one, lambda client: client.jobs()))
+    found = [
+        (one, record)
+        for one, records, _ in results
+        for record in records or ()
+        if record.job_id.startswith(job)
+    ]
+    exact = [pair for pair in found if pair[1].job_id == job]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    if found:
+        names = ", ".join(record.job_id for _, record in found[:5])
+        raise UsageError(f"{job!r} begins several jobs: {names}", remedy="type more of the id")
+    for _, _, error in results:
+        if error is not None:
+            raise error
+    raise UsageError(f"no job {job!r} on {len(hosts)} host(s)", remedy="invoke jobs")
+
+
+def send_code(client: AgentClient, tree: CodeTree) -> str:
+    """The snapshot's digest on the host; only files that it does not have travel."""
+    for digest in client.missing_blobs(sorted(tree.files)):
+        client.put_blob(digest, tree.files[digest].read_bytes())
+    return client.put_manifest(tree.entries)
+
+
+def follow_log(
+    reconnect: Connect,
+    job_id: str,
+    *,
+    offset: int = 0,
+    on_break: Callable[[RigupError, float], None] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[LogChunk]:
+    """Every byte of a job's log from ``offset`` on, once, until the job has ended.
+
+    A broken link is reopened and the stream goes on at the very byte where it stopped;
+    ``on_break`` is told the reason and the pause in seconds. Errors other than a lost or refused
+    connection are raised.
+    """
+    failures = 0
+    client: AgentClient | None = None
+    try:
+        while True:
+            try:
+                client = client or reconnect()
+                chunk = client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=LOG_WAIT_S)
+            except (ConnectionLost, ConnectError) as error:
+                _drop(client)
+                client = None
+                pause = RETRY_PAUSES_S[min(failures, len(RETRY_PAUSES_S) - 1)]
+                failures += 1
+                if on_break is not None:
+                    on_break(error, pause)
+                sleep(pause)
+                continue
+            failures = 0
+            offset = chunk.offset + len(chunk.data)
+            yield chunk
+            if chunk.record.is_final and offset >= chunk.size:
+                return
+    finally:
+        _drop(client)
+
+
+def follow_to_end(
+    reconnect: Connect,
+    job_id: str,
+    write: Callable[[bytes], None],
+    *,
+    offset: int = 0,
+    on_break: Callable[[RigupError, float], None] | None = None,
+) -> JobRecord:
+    """Write every byte of the log once and return the ended job."""
+    record: JobRecord | None = None
+    for chunk in follow_log(reconnect, job_id, offset=offset, on_break=on_break):
+        write(chunk.data)
+        record = chunk.record
+    assert record is not None
+    return record
+
+
+def copy_log(client: AgentClient, job_id: str, offset: int, write: Callable[[bytes], None]) -> None:
+    """Write what the log holds now, from ``offset`` on."""
+    while True:
+        chunk = client.read_log(job_id, offset, limit=LOG_CHUNK)
+        if not chunk.data:
+            return
+        write(chunk.data)
+        offset = chunk.offset + len(chunk.data)
+
+
+def pull(
+    client: AgentClient, job_id: str, target: Path, progress: Callable[[str], None]
+) -> list[Path]:
+    """Bring a job's outputs into ``target``; a file that is partly there is continued.
+
+    Raises UsageError for a name that would land outside ``target``.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    return [
+        _pull_file(client, job_id, target, output, progress)
+        for output in client.list_outputs(job_id)
+    ]
+
+
+def _pull_file(
+    client: AgentClient,
+    job_id: str,
+    target: Path,
+    output: OutputFile,
+    progress: Callable[[str], None],
+) -> Path:
+    path = local_path(target, output.path)
+    if _is_current(path, output):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    version = f"{output.size}-{output.modified_at:.0f}"
+    partial = local_path(target, f"{output.path}.{version}.rigup-part")
+    with partial.open("ab") as file:
+        while (offset := file.tell()) < output.size:
+            data = client.read_output(job_id, output.path, offset, PULL_CHUNK)
+            if not data:
+                raise RigupError(f"{output.path} became shorter meanwhile", remedy="pull again")
+            file.write(data[: output.size - offset])
+    os.utime(partial, (output.modified_at, output.modified_at))
+    partial.replace(path)
+    progress(f"{output.path} ({output.size} bytes)")
+    return path
+
+
+def _is_current(path: Path, output: OutputFile) -> bool:
+    if not path.is_file():
+        return False
+    there = path.stat()
+    return there.st_size == output.size and abs(there.st_mtime - output.modified_at) < 1
+
+
+def _job_spec(
+    client: AgentClient, host: Host, request: Request, tree: CodeTree, image: str | None
+) -> JobSpec:
+    name = request.name or request.script.stem
+    interpreter = "python" if image else host.python
+    script = request.script.relative_to(tree.root.resolve()).as_posix()
+    return JobSpec(
+        job_id=new_job_id(name),
+        name=name,
+        argv=(interpreter, script, *request.arguments),
+        runtime=CONTAINER if image else PROCESS,
+        snapshot=send_code(client, tree),
+        env={**_mirror_environment(host), **request.environment},
+        gpus=_gpus(client, request),
+        image=image,
+        mounts=host.container.mounts if image else (),
+        shm_size=host.container.shm_size if image else None,
+        created_at=time.time(),
+        created_by=f"{getpass.getuser()}@{os.uname().nodename}",
+    )
+
+
+def _gpus(client: AgentClient, request: Request) -> int:
+    if request.gpus is not None:
+        return request.gpus
+    return 1 if client.sample().gpus else 0
+
+
+def _image(host: Host, transport: Transport, runtime: str) -> str | None:
+    """The image to run in, None for a plain process."""
+    if runtime == PROCESS:
+        return None
+    running = engine.list_containers(transport)
+    if host.container.image and (runtime == CONTAINER or running):
+        return host.container.image
+    if running:
+        return running[0].image
+    if runtime == AUTO:
+        return None
+    raise UsageError(
+        "no container image is known for this host",
+        host=host.name,
+        remedy=f"invoke container.up --host {host.name}, or --runtime process",
+    )
+
+
+def _remember(job_id: str, host: Host) -> None:
+    write_private(_memory() / job_id, host.name.encode())
+
+
+def _likely_hosts(job: str, inventory: Inventory) -> tuple[Host, ...]:
+    remembered = {path.read_text() for path in _memory().glob(f"{glob.escape(job)}*")}
+    known = [inventory.hosts[name] for name in remembered if name in inventory.hosts]
+    return tuple(known) or inventory.select(everything=True)
+
+
+def _memory() -> Path:
+    return rigup_home() / "jobs-sent"
+
+
+def _mirror_environment(host: Host) -> dict[str, str]:
+    """The inventory's mirrors under the names that pip, the hub client and proxies read."""
+    mirrors = host.mirrors
+    named = {
+        "PIP_INDEX_URL": mirrors.python_index,
+        "HF_ENDPOINT": mirrors.model_hub,
+        "http_proxy": mirrors.http_proxy,
+        "https_proxy": mirrors.http_proxy,
+    }
+    return {key: value for key, value in named.items() if value}
+
+
+def _drop(client: AgentClient | None) -> None:
+    if client is not None:
+        client.close()

@@ -1,0 +1,183 @@
+"""Results as text for people; the same results as JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from provisioner.errors import RigupError
+from provisioner.runner import HostReport, StepReport
+from provisioner.text import printable
+from remote_agent.protocol.job import JobRecord
+
+SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
+MARKS = {"ok": "=", "changed": "+", "would-change": "~", "blocked": "!", "failed": "x"}
+
+
+def host_report(report: HostReport) -> str:
+    """One host: a line per step, then proofs or the error."""
+    lines = [_title(report)]
+    for step in report.steps:
+        lines.extend(_step_lines(step))
+    lines.extend(
+        f"  = verified: {proof.text}{' [SIMULATED]' if proof.simulated else ''}"
+        for proof in report.proofs
+    )
+    if report.error is not None:
+        lines.append(f"  x {_indented(error_text(report.error, with_host=False))}")
+    if report.transcript:
+        lines.append(f"  transcript: {report.transcript}")
+    return "\n".join(lines)
+
+
+def host_report_json(report: HostReport) -> dict[str, Any]:
+    return {
+        "host": report.host,
+        "changed": report.changed,
+        "exit_code": int(report.exit_code),
+        "simulated": report.simulated,
+        "seconds": round(report.seconds, 3),
+        "steps": [dataclasses.asdict(step) for step in report.steps],
+        "proofs": [dataclasses.asdict(proof) for proof in report.proofs],
+        "error": error_json(report.error),
+        "transcript": report.transcript,
+    }
+
+
+def error_text(error: RigupError, *, with_host: bool = True) -> str:
+    where = f"{error.host}: " if with_host and error.host else ""
+    remedy = f"\ntry: {printable(error.remedy)}" if error.remedy else ""
+    return f"{where}{printable(error.message)}{remedy}"
+
+
+def error_json(error: RigupError | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    return {
+        "kind": type(error).__name__,
+        "host": error.host,
+        "message": error.message,
+        "remedy": error.remedy,
+        "exit_code": int(error.exit_code),
+    }
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, default=_plain)
+
+
+def job_table(rows: Sequence[tuple[str, JobRecord]]) -> str:
+    """A row per (host, job), newest first."""
+    if not rows:
+        return "no jobs; start one with: invoke train --script finetune_llama.py"
+    ordered = sorted(rows, key=lambda row: row[1].created_at, reverse=True)
+    cells: list[tuple[str, ...]] = [("JOB", "HOST", "STATE", "GPUS", "STARTED", "TIME", "WHY")]
+    cells.extend(_job_cells(host, record) for host, record in ordered)
+    return table(cells)
+
+
+def describe_job(host: str, record: JobRecord) -> str:
+    """Everything about one job that helps to understand it."""
+    spec, verdict = record.spec, record.verdict
+    fields = [
+        ("job", record.job_id),
+        ("host", host),
+        ("state", record.state),
+        ("command", " ".join(spec.argv)),
+        ("runtime", spec.runtime + (f" ({spec.image})" if spec.image else "")),
+        ("gpus", ", ".join(map(str, record.gpu_ids)) or ("none" if not spec.gpus else "waiting")),
+        ("started", _moment(record.started_at)),
+        ("took", _duration(record)),
+        ("log", f"{record.log_bytes} bytes"),
+    ]
+    if verdict is not None:
+        fields += [("verdict", verdict.cause), ("evidence", verdict.evidence)]
+        fields += [("try", verdict.hint)] if verdict.hint else []
+    return "\n".join(f"{name:<9} {printable(text)}" for name, text in fields)
+
+
+def describe_end(host: str, record: JobRecord) -> str:
+    """How a job ended, in one to three lines."""
+    verdict = record.verdict
+    lines = [f"{record.job_id} on {host}: {record.state} after {_duration(record)}"]
+    if verdict is not None and verdict.cause != "success":
+        lines.append(f"{verdict.cause}: {printable(verdict.evidence)}")
+        lines += [f"try: {printable(verdict.hint)}"] if verdict.hint else []
+    return "\n".join(lines)
+
+
+def facts(found: dict[str, Any]) -> str:
+    """Facts of one host, a line per field."""
+    lines = []
+    for name, value in found.items():
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            shown = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            lines += [f"  {name}.{key}: {printable(str(item))}" for key, item in shown.items()]
+        else:
+            lines.append(f"  {name}: {printable(str(value))}")
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns; the last one is not padded."""
+    clean = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in clean
+    )
+
+
+def _title(report: HostReport) -> str:
+    state = {0: "ok", 1: "FAILED", 2: "FAILED", 3: "BLOCKED"}[int(report.exit_code)]
+    planned = any(step.status == "would-change" for step in report.steps)
+    counted = f"{report.changed} change(s){' to make' if planned else ''}"
+    note = f"  [{SIMULATED}]" if report.simulated else ""
+    return f"{report.host}: {state}, {counted}, {report.seconds:.1f} s{note}"
+
+
+def _step_lines(step: StepReport) -> Iterable[str]:
+    yield f"  {MARKS[step.status]} {step.step}: {printable(step.reason)}"
+    if step.status == "would-change":
+        yield from (f"      {printable(action)}" for action in step.actions)
+    if step.what_to_do:
+        yield f"      try: {printable(step.what_to_do)}"
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
+
+
+def _job_cells(host: str, record: JobRecord) -> tuple[str, ...]:
+    verdict = record.verdict
+    why = "" if verdict is None or verdict.cause == "success" else verdict.cause
+    gpus = ",".join(map(str, record.gpu_ids)) or (
+        str(record.spec.gpus) if record.spec.gpus else "-"
+    )
+    started = _moment(record.started_at)
+    return record.job_id, host, record.state, gpus, started, _duration(record), why
+
+
+def _moment(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _duration(record: JobRecord) -> str:
+    if record.started_at is None:
+        return "-"
+    total = int((record.ended_at or time.time()) - record.started_at)
+    hours, rest = divmod(max(total, 0), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return str(value)

@@ -1,0 +1,49 @@
+"""The remote agent, deployed by hash for the login user, and a Python that runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inventory import Host
+from provisioner.actions import Action
+from provisioner.agent.bundle import build_bundle
+from provisioner.agent.deploy import deploy
+from provisioner.facts import AGENT, OS, PYTHON, Facts
+from provisioner.platforms import platform_of
+from provisioner.steps.base import Change, Outcome, Satisfied, listed
+from provisioner.transport.base import Transport
+
+OLDEST_PYTHON = (3, 8)
+
+
+@dataclass(frozen=True)
+class DeployAgent:
+    """Upload the agent beside older ones; running supervisors keep theirs."""
+
+    state_dir: str
+    digest: str
+
+    def describe(self) -> str:
+        return f"upload the agent as {self.state_dir}/agent/{self.digest[:12]}….pyz"
+
+    def apply(self, transport: Transport) -> None:
+        deploy(transport, self.state_dir)
+
+
+class Agent:
+    name = "agent"
+
+    def check(self, facts: Facts, host: Host) -> Outcome:
+        digest = build_bundle().digest
+        reasons: list[str] = []
+        actions: list[Action] = []
+        python = facts[PYTHON].version
+        if python is None or python < OLDEST_PYTHON:
+            reasons.append("no Python 3.8 or newer")
+            actions.extend(platform_of(facts[OS]).install("python3"))
+        if digest not in facts[AGENT].builds:
+            reasons.append("this version's agent is not on the host")
+            actions.append(DeployAgent(host.state_dir, digest))
+        if reasons:
+            return Change(listed(reasons), tuple(actions))
+        return Satisfied(f"agent {digest[:12]}")

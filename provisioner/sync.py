@@ -1,0 +1,162 @@
+"""Freezing code: which files make up a job's snapshot, and bringing outputs back.
+
+In a Git repository: what Git tracks or would track (``.gitignore`` is honoured). Elsewhere: every
+file below the directory but caches and virtual environments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from provisioner.errors import UsageError
+from remote_agent.protocol.snapshot import SnapshotEntry
+
+SKIPPED_DIRECTORIES = frozenset(
+    {".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "node_modules", ".mypy_cache"}
+    | {".ruff_cache", ".pytest_cache", ".tox", ".ipynb_checkpoints"}
+)
+MAX_FILES = 50_000
+MAX_BYTES = 2 << 30
+READ_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class CodeTree:
+    """A frozen listing. ``files``: digest -> local file with that content at freezing time."""
+
+    root: Path
+    entries: tuple[SnapshotEntry, ...]
+    files: dict[str, Path]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+
+def code_root(script: Path) -> Path:
+    """The directory that travels for ``script``: its Git work tree, else its own directory."""
+    directory = script.resolve().parent
+    return _git_top(directory) or directory
+
+
+def freeze(root: Path) -> CodeTree:
+    """List and hash the code below ``root``.
+
+    Raises UsageError when it is too large to be code, or when a file cannot be read.
+    """
+    names = _git_files(root) if _git_top(root) else _walk(root)
+    entries: list[SnapshotEntry] = []
+    files: dict[str, Path] = {}
+    total = 0
+    for name in sorted(names):
+        entry = _entry(root, name)
+        if entry is None:
+            continue
+        entries.append(entry)
+        total += entry.size
+        _refuse_too_much(root, len(entries), total)
+        if entry.digest is not None:
+            files[entry.digest] = root / name
+    return CodeTree(root, tuple(entries), files)
+
+
+def local_path(target: Path, remote: str) -> Path:
+    """Where an output lands below ``target``.
+
+    Raises UsageError for a path that would leave it, by ``..``, an absolute path or a symlink
+    that already lies there.
+    """
+    parts = PurePosixPath(remote).parts
+    if not parts or remote.startswith("/") or ".." in parts or "\0" in remote:
+        raise UsageError(f"the host names an output outside the target: {remote!r}")
+    path = target.joinpath(*parts)
+    if not path.parent.resolve().is_relative_to(target.resolve()) or path.is_symlink():
+        raise UsageError(
+            f"{path} leads outside {target} through a symbolic link",
+            remedy="pull into an empty directory with --to",
+        )
+    return path
+
+
+def _git_top(directory: Path) -> Path | None:
+    if shutil.which("git") is None:
+        return None
+    done = _git(directory, "rev-parse", "--show-toplevel")
+    return Path(done.stdout.decode().strip()) if done.returncode == 0 else None
+
+
+def _git_files(root: Path) -> Iterator[str]:
+    """Tracked and untracked files that are not ignored; submodules by the same rule."""
+    done = _git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    if done.returncode != 0:
+        raise UsageError(f"git cannot list {root}: {done.stderr.decode(errors='replace').strip()}")
+    for raw in set(done.stdout.split(b"\0")) - {b""}:
+        name = os.fsdecode(raw).rstrip("/")
+        path = root / name
+        if path.is_dir() and not path.is_symlink():
+            inner = _git_files(path) if (path / ".git").exists() else _walk(path)
+            yield from (f"{name}/{below}" for below in inner)
+        else:
+            yield name
+
+
+def _git(directory: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", "-C", str(directory), *words], capture_output=True, check=False)
+
+
+def _walk(root: Path) -> Iterator[str]:
+    for directory, below, names in os.walk(root):
+        below[:] = [name for name in below if name not in SKIPPED_DIRECTORIES]
+        links = [name for name in below if Path(directory, name).is_symlink()]
+        for name in (*names, *links):
+            yield str(Path(directory, name).relative_to(root))
+
+
+def _entry(root: Path, name: str) -> SnapshotEntry | None:
+    path = root / name
+    if path.is_symlink():
+        return SnapshotEntry(path=_posix(name), target=os.readlink(path))
+    if not path.is_file():
+        return None  # deleted but still tracked, or a socket, pipe or device
+    digest, size = _hash(path)
+    mode = 0o755 if os.access(path, os.X_OK) else 0o644
+    return SnapshotEntry(path=_posix(name), mode=mode, digest=digest, size=size)
+
+
+def _posix(name: str) -> str:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"the file name {os.fsencode(name)!r} is not UTF-8", remedy="rename or ignore it"
+        ) from None
+    return name
+
+
+def _hash(path: Path) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(READ_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", remedy="make it readable, or ignore it"
+        ) from error
+    return digest.hexdigest(), size
+
+
+def _refuse_too_much(root: Path, count: int, total: int) -> None:
+    if count > MAX_FILES or total > MAX_BYTES:
+        raise UsageError(
+            f"{root} is too much for a code snapshot: over {MAX_FILES} files or "
+            f"{MAX_BYTES >> 30} GiB",
+            remedy="keep data out with .gitignore (in a Git repository) and mount it on the host",
+        )
