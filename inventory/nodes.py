@@ -15,8 +15,6 @@ from inventory.reading import EXAMPLE, read_text
 LARGEST_TREE = 200_000
 """Nodes after aliases are followed: a file of nested aliases could stand for billions."""
 
-DEEPEST_TREE = 20
-
 _SCALARS = {
     "str": "text",
     "timestamp": "text",
@@ -181,15 +179,15 @@ def _refuse_duplicates(names: list[Node], what: str) -> None:
 
 def _refuse_explosion(root: Node) -> None:
     left = LARGEST_TREE
-    waiting = [(root.tree, 0)]
+    waiting = [root.tree]
     while waiting:
-        node, depth = waiting.pop()
+        node = waiting.pop()
         left -= 1
-        if left < 0 or depth > DEEPEST_TREE:
+        if left < 0:
             raise Node(node, root.path, "").error(
-                "too many or too deeply nested values (aliases?): not an inventory"
+                "too many values, perhaps by aliases of aliases: not an inventory"
             )
-        waiting.extend((child, depth + 1) for child in _children(node))
+        waiting.extend(_children(node))
 
 
 def _children(node: yaml.Node) -> Iterator[yaml.Node]:

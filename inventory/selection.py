@@ -37,7 +37,7 @@ def select(
 
 
 def _named(inventory: Inventory, text: str) -> tuple[Host, ...]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    names = [name.strip() for name in text.split(",")]
     if "" in names:
         raise InventoryError(
             f"an empty name in --host {text!r}", remedy="--host gpu01 or --host gpu01,gpu02"
