@@ -10,11 +10,14 @@ from typing import Any
 ESCAPE = re.compile(
     r"\x1b(?:"
     r"\[(?P<params>[0-?]*)[ -/]*(?P<final>[@-~])"  # CSI
-    r"|[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # OSC, DCS, SOS, PM, APC
     r"|[ -/]*[0-~]"  # two-character and charset escapes
     r"|)"  # a lone ESC
 )
-"""ECMA-48 control sequences. A string without its terminator loses only its introducer."""
+"""ECMA-48 control sequences after strings were removed: of a string without its end, the text
+stays."""
+
+STRING_ESCAPE = re.compile(r"\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)")
+"""OSC, DCS, SOS, PM, APC: titles, links, clipboard."""
 
 PARTIAL = re.compile(
     r"\x1b(?:\[[0-?]{0,64}[ -/]{0,8}|[\]PX^_][^\x07\x1b\n]{0,4096}\x1b?|[ -/]*)?\Z"

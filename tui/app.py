@@ -31,7 +31,7 @@ from tui.views.fleet import Clock
 FLUSH_S = 0.06
 """Messages are taken in together, some 16 times a second."""
 GRACE_S = 10.0
-SIMULATED = "SIMULATED GPUs"
+SIMULATED = "SIMULATED"
 
 Incoming: TypeAlias = "Message | LogMessage"
 MakeFeed: TypeAlias = Callable[[Host, Callable[[Incoming], None]], HostFeed]

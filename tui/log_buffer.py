@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, TypeAlias
 
-from tui.ansi import ESCAPE, PARTIAL, PLAIN, Sgr, apply_sgr
+from tui.ansi import ESCAPE, PARTIAL, PLAIN, STRING_ESCAPE, Sgr, apply_sgr
 from tui.text import ELLIPSIS
 
 MAX_LINES = 20_000
@@ -16,7 +16,7 @@ MAX_LINE = 8_192
 TAB = 8
 
 _REMOVED = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029"
+    "[\x00-\x06\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029"
     "\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _SPECIAL = re.compile("[\r\x1b]")
@@ -76,14 +76,13 @@ class LogBuffer:
 
     def write(self, text: str) -> None:
         """Adds text; any part of it may arrive in any piece."""
-        text = self._complete(text)
+        text = self._complete(_REMOVED.sub("", text))
         if not text:
             return
-        text = _REMOVED.sub("", text)
-        if "\t" in text:
-            text = text.expandtabs(TAB)
+        text = STRING_ESCAPE.sub("", text).replace("\x07", "")
         if self._is_simple(text):
-            self._write_lines(text.split("\n"))
+            column = len(plain(self.lines[-1]))
+            self._write_lines(_expand_tabs(text, column).split("\n"))
         else:
             self._write_tokens(text)
         self._prune()
@@ -141,7 +140,7 @@ class LogBuffer:
         index = self._row - self.first
         before: Line = "" if self._replace else self.lines[index]
         self._replace = False
-        after = self._append(before, text)
+        after = self._append(before, _expand_tabs(text, len(plain(before))))
         self.lines[index] = after
         self.width = max(self.width, len(plain(after)))
         self._changed_from = min(self._changed_from, self._row)
@@ -190,3 +189,11 @@ class LogBuffer:
         del self.lines[:excess]
         self.first += excess
         self._row = max(self._row, self.first)
+
+
+def _expand_tabs(text: str, column: int) -> str:
+    """``text``, which begins at ``column``, with spaces for tabs."""
+    if "\t" not in text:
+        return text
+    before = " " * (column % TAB)
+    return (before + text).expandtabs(TAB)[len(before) :]

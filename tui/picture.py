@@ -15,6 +15,12 @@ from tui.app import DashboardApp
 from tui.feeds import Connect
 
 LOOK_S = 0.05
+CELL = 12.2
+"""Width of a cell in the SVGs that Rich writes."""
+PIXELS_PER_CELL = 24
+"""Whole pixels: Cairo rounds the advance of every glyph."""
+ADVANCE_EM = 0.602
+"""Advance of DejaVu Sans Mono."""
 
 
 def save(
@@ -29,7 +35,7 @@ def save(
 ) -> None:
     """See ``tui.screenshot``."""
     _check_path(path)
-    app = DashboardApp(hosts, connect, readonly=True, simulated_note=simulated_note)
+    app = DashboardApp(hosts, connect, simulated_note=simulated_note)
     try:
         svg = asyncio.run(_draw(app, size, settle_s, timeout_s))
     finally:
@@ -42,8 +48,9 @@ def save(
 
 
 def to_png(svg: str) -> bytes:
-    """Rendered at twice the size. Raises UsageError without CairoSVG."""
-    rendered = _cairosvg().svg2png(bytestring=_with_local_font(svg).encode(), scale=2)
+    """About twice the size of the SVG. Raises UsageError without CairoSVG."""
+    scale = PIXELS_PER_CELL / CELL
+    rendered = _cairosvg().svg2png(bytestring=_with_local_font(svg).encode(), scale=scale)
     return bytes(rendered)
 
 
@@ -66,12 +73,9 @@ def _cairosvg() -> Any:
 
 
 def _with_local_font(svg: str) -> str:
-    """CairoSVG loads no web fonts and ignores textLength: a system font, at the cells' width.
-
-    Rich draws cells of 12.2 units; DejaVu Sans Mono advances 0.602 em.
-    """
+    """CairoSVG loads no web fonts and ignores textLength: a system font, as wide as a cell."""
     local = svg.replace("Fira Code", "DejaVu Sans Mono")
-    return local.replace("font-size: 20px", f"font-size: {12.2 / 0.602:.3f}px")
+    return local.replace("font-size: 20px", f"font-size: {CELL / ADVANCE_EM:.3f}px")
 
 
 async def _draw(app: DashboardApp, size: tuple[int, int], settle_s: float, timeout_s: float) -> str:

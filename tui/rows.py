@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from rich.cells import cell_len
 
-from tui.text import fit, fit_right
+from tui.text import fit
 
 Span: TypeAlias = "tuple[str, str]"
 """Text and role."""
@@ -19,7 +19,7 @@ ROLES = ("text", "dim", "strong", "good", "warn", "bad", "accent", "sim", "bar",
 @dataclass(frozen=True)
 class Column:
     """``rank``: columns with the highest rank go first where there is no room (0: never).
-    Spare cells go to each column up to ``most``, in order."""
+    Spare cells go to each column up to ``most``, those of the lowest ``turn`` first."""
 
     key: str
     title: str
@@ -27,6 +27,7 @@ class Column:
     most: int
     rank: int = 0
     right: bool = False
+    turn: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ def arrange(columns: Sequence[Column], width: int) -> Layout:
         kept.remove(lowest)
     spare = max(0, width - 2 - _needed(kept, gap))
     widths = {}
-    for column in kept:
-        extra = min(spare, column.most - column.least)
+    for column in sorted(kept, key=lambda column: column.turn):
+        extra = min(spare, max(0, column.most - column.least))
         widths[column.key] = column.least + extra
         spare -= extra
     return Layout(tuple(kept), widths, gap)
@@ -105,10 +106,6 @@ def align_ends(left: Sequence[Span], right: Sequence[Span], width: int) -> tuple
     if taken >= width:
         return tuple(fit_spans(right, width))
     return (*fit_spans(left, width - taken), *right)
-
-
-def right_aligned(text: str, width: int, role: str = "text") -> Span:
-    return fit_right(text, width), role
 
 
 def _needed(columns: Sequence[Column], gap: int) -> int:

@@ -41,10 +41,12 @@ def fit(text: str, width: int) -> str:
     return set_cell_size(text, width - 1) + ELLIPSIS
 
 
-def fit_right(text: str, width: int) -> str:
-    """As ``fit``, aligned to the right."""
-    missing = width - cell_len(text)
-    return " " * missing + text if missing >= 0 else fit(text, width)
+def fit_middle(text: str, width: int) -> str:
+    """At most ``width`` cells, cut in the middle: the ends of an id tell it from others."""
+    if cell_len(text) <= width or width < 4 or not text.isascii():
+        return text
+    tail = (width - 1) * 2 // 3
+    return text[: width - 1 - tail] + ELLIPSIS + text[-tail:]
 
 
 def number(value: object) -> float | None:

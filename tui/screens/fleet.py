@@ -91,11 +91,13 @@ class FleetScreen(Screen[None]):
         """Brings the screen up to date; lines that did not change are not painted."""
         self._state, self._clock = state, clock
         width = self.size.width
-        self._bar.show([(" rigup  ", "accent"), *summary(state)], self._chips())
+        chips, name = self._chips(), (" rigup  ", "accent")
+        room = width - sum(len(text) for text, _ in (*chips, name))
+        self._bar.show([name, *summary(state, room)], chips)
         self._fleet_title.show([("Fleet", "strong")])
         self._jobs_title.show([("Jobs", "strong")])
         rows = fleet_rows(state, clock, width)
-        self._fleet.show(rows, fleet_layout(width).header(), NO_HOSTS)
+        self._fleet.show(rows, fleet_layout(state, width).header(), NO_HOSTS)
         jobs = job_rows(state, clock, width)
         self._jobs.show(jobs, job_layout(state, width).header() if jobs else (), self._no_jobs())
         self._share_height(len(rows), len(jobs))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from remote_agent.protocol.job import QUEUED, RUNNING, STARTING
 from remote_agent.protocol.sample import GpuSample, HostSample
 from tui.rows import Column, Layout, Row, Span, align_ends, arrange
@@ -27,16 +29,8 @@ from tui.text import (
 HOT_C, TOO_HOT_C = 83, 90
 """Where boards begin to slow down, and where they must (`nvidia-smi -q -d TEMPERATURE`)."""
 
-COLUMNS = (
-    Column("name", "GPU", 22, 36),
-    Column("util", "UTIL", 5, 16, right=True),
-    Column("memory", "MEMORY", 10, 24, right=True),
-    Column("power", "POWER", 8, 11, rank=1, right=True),
-    Column("temp", "TEMP", 5, 5, rank=2, right=True),
-    Column("procs", "PROCS", 7, 18, rank=3),
-    Column("job", "JOB", 10, 40),
-)
 REASON_LINES = 2
+SIMULATED = " SIMULATED"
 STALE_AFTER = 3.0
 """Sample ages are named from this many intervals on."""
 
@@ -61,20 +55,32 @@ class Clock:
     interval_s: float = 1.0
 
 
-def fleet_layout(width: int) -> Layout:
-    return arrange(COLUMNS, width)
+def fleet_layout(state: FleetState, width: int) -> Layout:
+    """Columns for what is in them; bars where there is room."""
+    longest_name = max([len(_short_name(gpu)) for gpu in state.gpus()] + [0])
+    longest_job = max([len(job.spec.name) for _, job in state.all_jobs()] + [10])
+    columns = (
+        Column("name", "GPU", 22, min(longest_name, 40), turn=0),
+        Column("util", "UTIL", 5, 18, right=True),
+        Column("memory", "MEMORY", 10, 26, right=True),
+        Column("power", "POWER", 8, 11, rank=1, right=True),
+        Column("temp", "TEMP", 5, 5, rank=2, right=True),
+        Column("procs", "PROCS", 7, 18, rank=3),
+        Column("job", "JOB", 10, min(longest_job, 40), turn=0),
+    )
+    return arrange(columns, width)
 
 
 def fleet_rows(state: FleetState, clock: Clock, width: int) -> list[Row]:
-    layout = fleet_layout(width)
+    layout = fleet_layout(state, width)
     rows: list[Row] = []
     for host in state.hosts.values():
         rows += _host_rows(host, clock, layout, width)
     return rows
 
 
-def summary(state: FleetState) -> list[Span]:
-    """The counts of the header."""
+def summary(state: FleetState, room: int) -> list[Span]:
+    """The counts of the header: as many as fit into ``room`` cells, at least the hosts."""
     hosts, running = len(state.hosts), state.count_jobs(RUNNING, STARTING)
     queued, gpus = state.count_jobs(QUEUED), state.gpus()
     used = sum(bool(gpu.job_id or gpu.processes) for gpu in gpus)
@@ -82,11 +88,14 @@ def summary(state: FleetState) -> list[Span]:
     spans: list[Span] = [
         (f"{state.online} of {plural(hosts, 'host')}", "text" if all_up else "warn")
     ]
-    spans += [("  \u00b7  ", "dim"), (f"{plural(running, 'job')} running", "text")]
-    if queued:
-        spans.append((f", {queued} queued", "text"))
+    counts = [f"{plural(running, 'job')} running" + (f", {queued} queued" if queued else "")]
     if gpus:
-        spans += [("  \u00b7  ", "dim"), (f"{used} of {plural(len(gpus), 'GPU')} in use", "text")]
+        counts.append(f"{used} of {plural(len(gpus), 'GPU')} in use")
+    for count in counts:
+        longer: list[Span] = [*spans, ("  \u00b7  ", "dim"), (count, "text")]
+        if sum(cell_len(text) for text, _ in longer) > room:
+            break
+        spans = longer
     return spans
 
 
@@ -154,8 +163,13 @@ def _offline_rows(host: HostState, clock: Clock, width: int) -> list[Row]:
     head: list[Span] = [*_host_name(host, "\u25cb", "bad"), ("offline  ", "bad")]
     waiting = "" if host.retry_at is None else _retry(host.retry_at - clock.now)
     retry: list[Span] = [(f"  {waiting or 'trying again'} ", "dim")]
+    reason = clean(host.reason)
+    room = width - sum(cell_len(text) for text, _ in (*head, *retry))
+    if cell_len(reason) <= room:
+        head.append((reason, "text"))
+        reason = ""
     rows = [Row(HostKey(host.name), align_ends(head, retry, width))]
-    rows += _wrapped(clean(host.reason), "   ", "text", width)
+    rows += _wrapped(reason, "   ", "text", width)
     return rows + _wrapped(f"try: {clean(host.remedy)}" * bool(host.remedy), "   ", "dim", width)
 
 
@@ -189,10 +203,14 @@ def _gpu_row(host: HostState, gpu: GpuSample, layout: Layout) -> Row:
 
 
 def _gpu_name(gpu: GpuSample, width: int) -> list[Span]:
-    name = clean(gpu.name).removeprefix("NVIDIA ").removeprefix("GeForce ")
-    tag = " SIMULATED" if gpu.simulated else ""
-    named = f"  {gpu.index} {name}"
+    tag = SIMULATED if gpu.simulated else ""
+    named = _short_name(gpu).removesuffix(tag)
     return [(fit(named, width - len(tag)), "text"), (tag, "sim")]
+
+
+def _short_name(gpu: GpuSample) -> str:
+    name = clean(gpu.name, 60).removeprefix("NVIDIA ").removeprefix("GeForce ")
+    return f"  {gpu.index} {name}{SIMULATED if gpu.simulated else ''}"
 
 
 def _util(gpu: GpuSample, width: int) -> list[Span]:

@@ -15,7 +15,7 @@ from remote_agent.protocol.job import (
 from tui.log_follower import JobKey
 from tui.rows import Column, Layout, Row, Span, arrange
 from tui.state import FleetState, HostState
-from tui.text import DASH, clean, duration, moment, number
+from tui.text import DASH, clean, duration, fit_middle, moment, number
 from tui.views.fleet import Clock
 
 MARKS = {
@@ -34,13 +34,14 @@ def job_layout(state: FleetState, width: int) -> Layout:
     """Columns as wide as what is in them, where there is room."""
     pairs = state.all_jobs()
     longest_id = max([len(job.job_id) for _, job in pairs] + [8])
+    longest_name = max([len(job.spec.name) for _, job in pairs] + [12])
     longest_host = max([len(name) for name in state.hosts] + [6])
     columns = (
         Column("state", "STATE", 11, 11),
-        Column("id", "ID", 8, min(longest_id, 40)),
-        Column("name", "NAME", 12, 28),
+        Column("id", "ID", 10, min(longest_id, 40)),
+        Column("name", "NAME", 12, min(longest_name, 28), turn=0),
         Column("host", "HOST", 6, min(longest_host, 20)),
-        Column("gpus", "GPUS", 5, 9, rank=2),
+        Column("gpus", "GPUS", 7, 9, rank=2),
         Column("started", "STARTED", 8, 8, rank=1),
         Column("duration", "TIME", 6, 6, right=True),
         Column("why", "WHY", 10, 60),
@@ -77,7 +78,7 @@ def _row(host: HostState, job: JobRecord, clock: Clock, layout: Layout) -> Row:
     mark, role = MARKS.get(known, ("?", "dim"))
     cells: dict[str, list[Span]] = {
         "state": [(f"{mark} ", role), (clean(known), role)],
-        "id": [(clean(job.job_id), "dim")],
+        "id": [(fit_middle(clean(job.job_id), layout.width("id")), "dim")],
         "name": [(clean(job.spec.name) or DASH, "strong")],
         "host": [(clean(host.name), "text")],
         "gpus": [_gpus(job)],
@@ -92,7 +93,7 @@ def _gpus(job: JobRecord) -> Span:
     if job.gpu_ids:
         return ",".join(str(index) for index in job.gpu_ids), "text"
     wanted = number(job.spec.gpus)
-    return (f"{wanted:.0f} due", "dim") if wanted and not job.is_final else (DASH, "dim")
+    return (f"wants {wanted:.0f}", "dim") if wanted and not job.is_final else (DASH, "dim")
 
 
 def _why(job: JobRecord, known: str) -> Span:
