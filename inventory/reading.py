@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from inventory.errors import InventoryError
 
 LARGEST_FILE = 1024 * 1024
 """Bytes. A thousand hosts with every setting take less than half of it."""
+
+_ODD_BREAK = re.compile("[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+"""Line breaks to YAML or to Python but not to an editor: line numbers would not agree."""
 
 EXAMPLE = "copy inventory/hosts.example.yaml and change it"
 
@@ -24,7 +28,9 @@ def read_text(path: Path) -> str:
             line=data[: data.index(b"\0")].count(b"\n") + 1,
             remedy="save it as UTF-8 text",
         )
-    return _decode(data, path)
+    text = _decode(data, path)
+    _refuse_odd_breaks(text, path)
+    return text
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -55,3 +61,13 @@ def _decode(data: bytes, path: Path) -> str:
             line=data[: error.start].count(b"\n") + 1,
             remedy="save the file as UTF-8",
         ) from None
+
+
+def _refuse_odd_breaks(text: str, path: Path) -> None:
+    if found := _ODD_BREAK.search(text):
+        raise InventoryError(
+            f"character U+{ord(found[0]):04X} is not allowed",
+            path=path,
+            line=text[: found.start()].count("\n") + 1,
+            remedy="end lines with a plain newline",
+        )

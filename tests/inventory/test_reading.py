@@ -46,9 +46,10 @@ def test_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (b"\x7fELF\x02\x01\x01\0", 1, "NUL"),
         ("hosts:\n".encode("utf-16"), 1, "not"),
         (b"hosts:\n  caf\xe9:\n", 2, "0xe9 is not UTF-8"),
+        ("hosts:\n  a\u2028b:\n".encode(), 2, "U+2028"),
         (b"#" * (LARGEST_FILE + 1), 1, "larger than 1 MiB"),
     ],
-    ids=["nul", "binary", "utf-16", "latin-1", "huge"],
+    ids=["nul", "binary", "utf-16", "latin-1", "odd line break", "huge"],
 )
 def test_not_a_small_text_file(tmp_path: Path, data: bytes, line: int, fragment: str) -> None:
     path = tmp_path / "hosts.yaml"
