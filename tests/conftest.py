@@ -29,7 +29,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(obstacle)
 
 
-@functools.lru_cache  # the agent's tests run on Python 3.8 too
+@functools.lru_cache  # not cache: the agent's tests run on Python 3.8 too
 def e2e_obstacle() -> str | None:
     """Why end-to-end tests cannot run here; None where they can."""
     if os.geteuid() != 0:
@@ -52,7 +52,7 @@ def _engine_obstacle() -> str | None:
     return None if done.returncode == 0 else "end-to-end tests need a running Docker engine"
 
 
-@functools.lru_cache  # the agent's tests run on Python 3.8 too
+@functools.lru_cache
 def gpu_obstacle() -> str | None:
     """Why GPU tests cannot run here; None where they can."""
     if any(Path("/dev").glob("nvidia[0-9]*")) and shutil.which("nvidia-smi"):
