@@ -1,0 +1,47 @@
+"""One lab for all end-to-end tests: a Debian 12 and a Debian 13 host, driven through the CLI.
+
+``RIGUP_TEST_LAB=DIR`` keeps the lab in DIR and reuses it in the next run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab_program import LabHostShell, Rigup
+
+
+@pytest.fixture(scope="session")
+def rigup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rigup]:
+    """The program with a lab of two hosts that are up, not provisioned by this fixture."""
+    kept = os.environ.get("RIGUP_TEST_LAB")
+    home = Path(kept) if kept else tmp_path_factory.mktemp("rigup") / "home"
+    program = Rigup(home)
+    program.ok("lab.up", "--hosts", "2", "--distro", "debian12,debian13", timeout=1800)
+    yield program
+    if not kept:
+        program("lab.down", timeout=300)
+
+
+@pytest.fixture(scope="session")
+def provisioned(rigup: Rigup) -> Rigup:
+    """The lab after ``provision --all``."""
+    rigup.ok("provision", "--all", timeout=1800)
+    return rigup
+
+
+@pytest.fixture(scope="session")
+def with_container(provisioned: Rigup) -> Rigup:
+    """The lab with a PyTorch container on lab01."""
+    provisioned.ok("container.up", "--host", "lab01", timeout=1800)
+    return provisioned
+
+
+@pytest.fixture
+def shell(rigup: Rigup) -> Callable[[str], LabHostShell]:
+    """Direct access to a practice host by name."""
+    listed = rigup.ok("lab.status", "--json").json
+    containers = {host["name"]: host["container"] for host in listed["hosts"]}
+    return lambda name: LabHostShell(containers[name])
