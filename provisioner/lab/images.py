@@ -4,7 +4,7 @@
 
     registry (docker pull debian:12)  ─┐
                                        ├─▶ root ─▶ base: mirror, authorities   (local_base)
-    debootstrap + docker import       ─┘            └─▶ host: systemd, sshd    (host_images)
+    debootstrap + docker import       ─┘            └─▶ host: systemd, sshd    (host_image)
 
 Each is named by its recipe's hash, so an unchanged recipe is never built twice.
 """
@@ -24,7 +24,7 @@ from provisioner.errors import LabError
 from provisioner.lab.distros import DEFAULT_DISTRO, Distro, find_distro
 from provisioner.lab.docker import Docker
 from provisioner.lab.machine import Machine, read_machine
-from provisioner.lab.recipe import IMAGE_LABEL, Recipe, base_recipe, root_recipe
+from provisioner.lab.recipe import IMAGE_LABEL, Recipe, base_recipe, host_recipe, root_recipe
 
 Progress = Callable[[str], None]
 
@@ -50,9 +50,16 @@ def local_base(distro: str = DEFAULT_DISTRO, progress: Progress = silent) -> str
     docker = Docker()
     docker.require()
     machine = read_machine()
-    with _one_builder():
+    with one_builder():
         root = _root_image(docker, chosen, machine, progress)
         return build(docker, base_recipe(chosen, machine, root), progress)
+
+
+def host_image(distro: Distro, progress: Progress = silent) -> str:
+    """The reference of the image that practice hosts of that distro run; as :func:`local_base`."""
+    base = local_base(distro.name, progress)
+    with one_builder():
+        return build(Docker(), host_recipe(distro, base), progress)
 
 
 def build(docker: Docker, recipe: Recipe, progress: Progress) -> str:
@@ -148,7 +155,7 @@ def _remove_stale_roots() -> None:
 
 
 @contextmanager
-def _one_builder() -> Iterator[None]:
+def one_builder() -> Iterator[None]:
     """Hold this user's machine-wide lock, so that two processes never build the same image."""
     path = WORK_DIR / f"rigup-lab-images-{os.geteuid()}.lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -82,6 +82,14 @@ def base_recipe(distro: Distro, machine: Machine, parent: str) -> Recipe:
     return Recipe(f"rigup-lab/base-{distro.name}", files)
 
 
+def host_recipe(distro: Distro, base: str) -> Recipe:
+    """A systemd host with sshd and nothing of Docker's or NVIDIA's installed."""
+    files = {f"host/{path}": data for path, data in packaged_files("host").items()}
+    dockerfile = files.pop("host/Dockerfile").decode()
+    files["Dockerfile"] = f"FROM {base}\n{dockerfile}".encode()
+    return Recipe(f"rigup-lab/host-{distro.name}", files)
+
+
 def inherited_files(distro: Distro, machine: Machine) -> dict[str, bytes]:
     """Files, by path without the leading slash, through which a system knows this network."""
     sources = SOURCES.format(

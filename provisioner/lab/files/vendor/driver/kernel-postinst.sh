@@ -1,0 +1,13 @@
+#!/bin/sh
+set -e
+[ "$1" = configure ] || exit 0
+modules="/lib/modules/$(uname -r)"
+install -D -m 644 /usr/src/nvidia-@VERSION@/nvidia.ko "$modules/updates/dkms/nvidia.ko"
+touch "$modules/modules.order" "$modules/modules.builtin"
+depmod -a || true
+if [ -d /run/systemd/system ]; then
+  systemctl daemon-reload
+  systemctl enable --quiet rigup-lab-nvidia-module.service
+fi
+# As with the real module: one that is loaded stays until the next boot.
+/usr/lib/rigup-lab/nvidia-module load || true
