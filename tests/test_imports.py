@@ -32,6 +32,7 @@ RULES = (
     Rule("remote_agent", ("remote_agent",), ("pynvml",)),
     Rule("inventory", ("inventory",), ("yaml",)),
     Rule("provisioner.transport.ssh", _FOR_PROVISIONER, ("fabric", "invoke", "paramiko")),
+    Rule("provisioner.demo", _FOR_PROVISIONER, ("asyncssh", "yaml")),
     Rule("provisioner", _FOR_PROVISIONER, ("yaml",)),
     Rule(
         "tui",
@@ -153,6 +154,8 @@ def test_every_import_is_allowed() -> None:
         ("provisioner.steps.__init__", "from .. import tui_bridge, x\nimport tui", "tui"),
         ("provisioner.runner", "importlib.import_module('textual')", "textual"),
         ("provisioner.runner", "__import__('tasks')", "tasks"),
+        ("provisioner.transport.ssh", "import asyncssh", "asyncssh"),
+        ("provisioner.demo.server", "import paramiko", "paramiko"),
         ("tui.app", "from provisioner import transport", "provisioner.transport"),
         ("tui.app", "from provisioner.steps.docker import Docker", "provisioner.steps.docker"),
         ("tui.app", "import provisioner.facts.gpu", "provisioner.facts.gpu"),
