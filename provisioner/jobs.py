@@ -33,9 +33,32 @@ LOG_CHUNK = 262_144
 PULL_CHUNK = 1 << 20
 MAX_PARALLEL = 64
 AUTO = "auto"
+SMALL_FILE = 1 << 20
 RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 Connect = Callable[[], AgentClient]
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script to run. ``root`` is what travels with it; ``started_in`` becomes the job's working
+    directory when it lies below the root."""
+
+    path: Path
+    root: Path
+    started_in: Path
+
+    @property
+    def directory(self) -> str:
+        """The working directory below the root, "" for the root itself."""
+        if not self.started_in.is_relative_to(self.root) or self.started_in == self.root:
+            return ""
+        return self.started_in.relative_to(self.root).as_posix()
+
+    @property
+    def argument(self) -> str:
+        """The script's path as seen from the working directory."""
+        return Path(os.path.relpath(self.path, self.root / self.directory)).as_posix()
 
 
 @dataclass(frozen=True)
@@ -46,7 +69,7 @@ class Request:
     host, else process.
     """
 
-    script: Path
+    script: Script
     arguments: tuple[str, ...] = ()
     gpus: int | None = None
     runtime: str = AUTO
@@ -96,15 +119,17 @@ def with_agent(host: Host, work: Callable[[AgentClient], T]) -> T:
         client.close()
 
 
-def find_script(name: str, directory: Path, examples: Path) -> Path:
+def find_script(name: str, directory: Path, examples: Path) -> Script:
     """``name`` in the current directory, then in the examples.
 
     Raises UsageError that lists where it looked and what is there.
     """
-    for place in (directory, examples):
-        path = place / name
-        if path.is_file():
-            return path.resolve()
+    here, example = directory / name, examples / name
+    if here.is_file():
+        path = here.resolve()
+        return Script(path, code_root(path), directory.resolve())
+    if example.is_file():
+        return Script(example.resolve(), examples.resolve(), examples.resolve())
     shipped = ", ".join(sorted(path.name for path in examples.glob("*.py"))) or "none"
     raise UsageError(
         f"no script {name!r} in {directory} or {examples}",
@@ -128,7 +153,7 @@ def train(host: Host, request: Request) -> JobRecord:
         raise UsageError(
             f"--runtime {request.runtime}: expected auto, process or container", host=host.name
         )
-    tree = freeze(code_root(request.script))
+    tree = freeze(request.script.root, request.script.path)
     transport = SshTransport(host)
     try:
         image = _image(host, transport, request.runtime)
@@ -172,8 +197,14 @@ def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRec
 
 def send_code(client: AgentClient, tree: CodeTree) -> str:
     """The snapshot's digest on the host; only files that it does not have travel."""
-    for digest in client.missing_blobs(sorted(tree.files)):
-        client.put_blob(digest, tree.files[digest].read_bytes())
+    missing = client.missing_blobs(sorted(tree.files))
+    large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
+    small = [digest for digest in missing if digest not in large]
+    client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)
+    begun = client.partial_blobs(large) if large else {}
+    for digest in large:
+        with tree.files[digest].open("rb") as file:
+            client.put_blob(digest, file, offset=begun.get(digest, 0))
     return client.put_manifest(tree.entries)
 
 
@@ -292,15 +323,15 @@ def _is_current(path: Path, output: OutputFile) -> bool:
 def _job_spec(
     client: AgentClient, host: Host, request: Request, tree: CodeTree, image: str | None
 ) -> JobSpec:
-    name = request.name or request.script.stem
+    name = request.name or request.script.path.stem
     interpreter = "python" if image else host.python
-    script = request.script.relative_to(tree.root.resolve()).as_posix()
     return JobSpec(
         job_id=new_job_id(name),
         name=name,
-        argv=(interpreter, script, *request.arguments),
+        argv=(interpreter, request.script.argument, *request.arguments),
         runtime=CONTAINER if image else PROCESS,
         snapshot=send_code(client, tree),
+        directory=request.script.directory,
         env={**_mirror_environment(host), **request.environment},
         gpus=_gpus(client, request),
         image=image,

@@ -45,12 +45,15 @@ def code_root(script: Path) -> Path:
     return _git_top(directory) or directory
 
 
-def freeze(root: Path) -> CodeTree:
-    """List and hash the code below ``root``.
+def freeze(root: Path, script: Path) -> CodeTree:
+    """List and hash the code below ``root``; a ``script`` that Git ignores brings everything
+    beside it.
 
     Raises UsageError when it is too large to be code, or when a file cannot be read.
     """
-    names = _git_files(root) if _git_top(root) else _walk(root)
+    names = set(_git_files(root) if _git_top(root) else _walk(root))
+    if script.resolve().relative_to(root).as_posix() not in names:
+        names = set(_walk(root))
     entries: list[SnapshotEntry] = []
     files: dict[str, Path] = {}
     total = 0

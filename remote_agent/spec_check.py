@@ -39,6 +39,12 @@ def _problems(spec: JobSpec, layout: Layout) -> Iterator[str]:
             yield "bad environment variable %r" % name
     if not all(_is_word(mount) and ":" in mount for mount in spec.mounts):
         yield "mounts must look like /on/host:/in/container[:ro]"
+    if (
+        not _is_word(spec.directory)
+        or os.path.isabs(spec.directory)
+        or ".." in spec.directory.split("/")
+    ):
+        yield "directory must be a plain relative path, not %r" % (spec.directory,)
     if spec.snapshot is not None:
         yield from _snapshot_problems(spec.snapshot, layout)
 

@@ -28,6 +28,10 @@ def prepare(layout: Layout, spec: JobSpec, cancelled: Callable[[], bool]) -> Non
         ) from None
 
 
+def working_directory(spec: JobSpec, paths: JobPaths) -> str:
+    return os.path.join(paths.work, spec.directory) if spec.directory else paths.work
+
+
 def job_environment(spec: JobSpec, paths: JobPaths, gpus: Sequence[Gpu]) -> Dict[str, str]:
     """The login environment, the job's own variables, and rigup's, in rising precedence.
 

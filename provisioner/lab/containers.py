@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ DISTRO_LABEL = "rigup.lab.distro"
 PORT_LABEL = "rigup.lab.port"
 HOST_ROLE = "host"
 
+HASH_LENGTH = 10
 SSH_PORT = 22
+PORTS = range(22000, 32000)
 BOOT_TIMEOUT_S = 120.0
 POLL_S = 0.5
 KEYS_COMMAND = ("sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub")
@@ -55,9 +59,6 @@ class LabHost:
 def owner_of(home: Path) -> str:
     """The label value that marks everything made for this rigup home."""
     return hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:HASH_LENGTH]
-
-
-HASH_LENGTH = 10
 
 
 def list_hosts(docker: Docker, owner: str) -> tuple[LabHost, ...]:
@@ -127,12 +128,13 @@ def _cgroup_options(docker: Docker) -> tuple[str, ...]:
     return CGROUP_V2 if version == "2" else CGROUP_V1
 
 
-def free_port(address: str = "127.0.0.1") -> int:
-    """A TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port() -> int:
+    """A TCP port that nobody listens on now, below the range that outgoing connections use."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
+    raise LabError(f"no free port from {PORTS.start} to {PORTS.stop}")
 
 
 def wait_until_up(

@@ -48,8 +48,8 @@ JOB_ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,62}$")
 class JobSpec(Value):
     """What to run. Sent by the client; never changes afterwards.
 
-    argv: program and arguments, run in the job's own copy of ``snapshot`` (None: an empty
-        directory). gpus: how many GPUs to lease, 0 for none. image: the container runtime's image.
+    argv: program and arguments, run in ``directory`` (relative, "" for the top) of the job's own
+        copy of ``snapshot`` (None: an empty directory). gpus: how many GPUs to lease, 0 for none. image: the container runtime's image.
     env: added to the job's environment; it is stored on the host in a 0600 file.
     created_at: seconds since the epoch, by the client's clock.
     """
@@ -59,6 +59,7 @@ class JobSpec(Value):
     argv: Tuple[str, ...]
     runtime: str = PROCESS
     snapshot: Optional[str] = None
+    directory: str = ""
     env: Dict[str, str] = field(default_factory=dict, repr=False)
     gpus: int = 0
     image: Optional[str] = None

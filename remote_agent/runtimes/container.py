@@ -21,7 +21,7 @@ from remote_agent.processes import Identity, identify, is_alive
 from remote_agent.protocol.job import JobSpec
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
 from remote_agent.runtimes.process import ending_of
-from remote_agent.workspace import own_variables
+from remote_agent.workspace import own_variables, working_directory
 
 NAME_PREFIX = "rigup-"
 JOB_LABEL = "rigup.job"
@@ -168,7 +168,7 @@ def run_command(
     words = ["docker", "run", "--name", NAME_PREFIX + spec.job_id]
     words += ["--label", "%s=%s" % (JOB_LABEL, spec.job_id), "--init", "--log-driver", "none"]
     words += ["--mount", "type=bind,source=%s,target=%s" % (paths.root, paths.root)]
-    words += ["--workdir", paths.work, "--env-file", env_file]
+    words += ["--workdir", working_directory(spec, paths), "--env-file", env_file]
     if not rootless:
         words += ["--user", "%d:%d" % (os.geteuid(), os.getegid())]
     for name in inherited:

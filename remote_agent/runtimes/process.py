@@ -11,6 +11,7 @@ from remote_agent.faults import CouldNotStart
 from remote_agent.launch import LaunchError, launch
 from remote_agent.processes import Identity, identify, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime
+from remote_agent.workspace import working_directory
 
 
 class ProcessRuntime(Runtime):
@@ -22,7 +23,8 @@ class ProcessRuntime(Runtime):
     def start(self) -> int:
         job = self.job
         try:
-            self._pid = launch(job.spec.argv, job.paths.work, job.env, job.paths.log)
+            where = working_directory(job.spec, job.paths)
+            self._pid = launch(job.spec.argv, where, job.env, job.paths.log)
         except LaunchError as error:
             raise _explain(error, job) from None
         return self._pid

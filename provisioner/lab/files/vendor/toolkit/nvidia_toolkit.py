@@ -29,9 +29,13 @@ ENTER = r"""
 set -eu
 root=$1 library=$2
 shift 2
-give() { mkdir -p "$(dirname "$root$2")"; [ -e "$root$2" ] || : > "$root$2"; mount --bind "$1" "$root$2"; }
-folder=/usr/lib
-for candidate in "${library%/*}" /usr/lib64; do [ -d "$root$candidate" ] && { folder=$candidate; break; }; done
+give() {
+  mkdir -p "$(dirname "$root$2")"
+  [ -e "$root$2" ] || : > "$root$2"
+  mount --bind "$1" "$root$2"
+}
+folder=${library%/*}
+[ -d "$root$folder" ] || folder=/usr/lib64
 give /usr/bin/nvidia-smi /usr/bin/nvidia-smi
 give "$library" "$folder/libnvidia-ml.so.1"
 give /etc/rigup-lab-gpus.conf /etc/rigup-lab-gpus.conf
