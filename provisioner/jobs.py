@@ -197,14 +197,13 @@ def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRec
 
 def send_code(client: AgentClient, tree: CodeTree) -> str:
     """The snapshot's digest on the host; only files that it does not have travel."""
-    missing = client.missing_blobs(sorted(tree.files))
+    missing = client.partial_blobs(sorted(tree.files))
     large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
     small = [digest for digest in missing if digest not in large]
     client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)
-    begun = client.partial_blobs(large) if large else {}
     for digest in large:
         with tree.files[digest].open("rb") as file:
-            client.put_blob(digest, file, offset=begun.get(digest, 0))
+            client.put_blob(digest, file, offset=missing[digest])
     return client.put_manifest(tree.entries)
 
 

@@ -49,7 +49,8 @@ class JobSpec(Value):
     """What to run. Sent by the client; never changes afterwards.
 
     argv: program and arguments, run in ``directory`` (relative, "" for the top) of the job's own
-        copy of ``snapshot`` (None: an empty directory). gpus: how many GPUs to lease, 0 for none. image: the container runtime's image.
+        copy of ``snapshot`` (None: an empty directory). gpus: how many GPUs to lease, 0 for none.
+    image: the container runtime's image.
     env: added to the job's environment; it is stored on the host in a 0600 file.
     created_at: seconds since the epoch, by the client's clock.
     """
