@@ -1,0 +1,119 @@
+"""Finding, deploying and redeploying the agent, on this machine through real shells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from provisioner.agent.bundle import build_bundle
+from provisioner.agent.connect import open_agent
+from provisioner.agent.deploy import deploy
+from provisioner.command import Command
+from provisioner.errors import AgentError
+from provisioner.transport.base import Session
+from provisioner.transport.local import LocalTransport, ProcessSession
+
+
+class CountingTransport(LocalTransport):
+    def __init__(self) -> None:
+        super().__init__("bench")
+        self.counts: Counter[str] = Counter()
+        self.sessions: list[ProcessSession] = []
+
+    def run(self, command: Command, **others):  # type: ignore[no-untyped-def]
+        self.counts["run"] += 1
+        return super().run(command, **others)
+
+    def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
+        self.counts["put"] += 1
+        super().put(data, path, mode=mode)
+
+    def open_session(self, command: Command) -> Session:
+        self.counts["session"] += 1
+        session = ProcessSession(["sh", "-c", command.render()])
+        self.sessions.append(session)
+        return session
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def transport(home: Path) -> Iterator[CountingTransport]:
+    made = CountingTransport()
+    yield made
+    for session in made.sessions:
+        session.close()
+        session._drain.join()
+        for pipe in (session._process.stdout, session._process.stderr):
+            pipe.close()
+
+
+def test_first_contact_deploys_and_the_next_is_one_round_trip(home, transport):
+    with open_agent(transport, ".state dir") as client:
+        assert client.hello.agent == build_bundle().digest
+        assert client.hello.state_dir == str(home / ".state dir")
+    transport.counts.clear()
+    with open_agent(transport, ".state dir") as client:
+        assert client.jobs() == ()
+    assert transport.counts == {"session": 1}
+
+
+def test_deploy_is_idempotent_and_repairs(home, transport):
+    first = deploy(transport, ".rigup")
+    assert first.uploaded
+    assert Path(first.path) == home / ".rigup/agent" / f"{build_bundle().digest}.pyz"
+    assert not deploy(transport, ".rigup").uploaded
+    Path(first.path).write_bytes(b"truncated")
+    assert deploy(transport, ".rigup").uploaded
+    assert Path(first.path).read_bytes() == build_bundle().data
+
+
+@pytest.mark.parametrize("state_dir", ["~/.rigup", "{tmp}/abs"])
+def test_state_dir_may_be_absolute_or_from_home(home, transport, state_dir):
+    wanted = state_dir.format(tmp=home)
+    with open_agent(transport, wanted) as client:
+        assert client.hello.state_dir == wanted.replace("~", str(home))
+
+
+def test_missing_python_names_the_remedy(home, transport, monkeypatch):
+    tools = home / "bin"
+    tools.mkdir()
+    for name in ("sh", "mkdir", "chmod", "cat"):
+        (tools / name).symlink_to(Path("/bin") / name)
+    monkeypatch.setenv("PATH", str(tools))
+    with pytest.raises(AgentError, match=r"Python >= 3\.8 is missing") as caught:
+        open_agent(transport)
+    assert "apt-get install python3" in str(caught.value.remedy)
+
+
+def test_old_python_is_refused_by_the_archive_itself(home, transport, monkeypatch):
+    """The common path asks no version: the archive's first lines do."""
+    deploy(transport)
+    tools = home / "bin"
+    tools.mkdir()
+    (tools / "python3").write_text(
+        '#!/bin/sh\nprintf \'{"type":"unavailable","reason":"no-python","detail":"Python 3.6.8"}\\n\'\n'
+    )
+    (tools / "python3").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
+    with pytest.raises(AgentError, match=r"3\.6\.8"):
+        open_agent(transport)
+
+
+def test_agent_of_another_age_is_redeployed_once(home, transport):
+    """Somebody put a file of the right name and the wrong protocol there."""
+    path = home / ".rigup/agent" / f"{build_bundle().digest}.pyz"
+    path.parent.mkdir(parents=True)
+    path.write_text(
+        'import sys\nsys.stdout.write(\'{"type":"hello","protocol":0,"agent":"x","boot_id":"y"}\\n\')\n'
+    )
+    with open_agent(transport) as client:
+        assert client.hello.protocol == 1
+    assert transport.counts["session"] == 2
