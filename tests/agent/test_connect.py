@@ -99,7 +99,8 @@ def test_old_python_is_refused_by_the_archive_itself(home, transport, monkeypatc
     tools = home / "bin"
     tools.mkdir()
     (tools / "python3").write_text(
-        '#!/bin/sh\nprintf \'{"type":"unavailable","reason":"no-python","detail":"Python 3.6.8"}\\n\'\n'
+        "#!/bin/sh\n"
+        """printf '{"type":"unavailable","reason":"no-python","detail":"Python 3.6.8"}\\n'\n"""
     )
     (tools / "python3").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tools}:/usr/bin:/bin")
@@ -111,9 +112,7 @@ def test_agent_of_another_age_is_redeployed_once(home, transport):
     """Somebody put a file of the right name and the wrong protocol there."""
     path = home / ".rigup/agent" / f"{build_bundle().digest}.pyz"
     path.parent.mkdir(parents=True)
-    path.write_text(
-        'import sys\nsys.stdout.write(\'{"type":"hello","protocol":0,"agent":"x","boot_id":"y"}\\n\')\n'
-    )
+    path.write_text("""print('{"type":"hello","protocol":0,"agent":"x","boot_id":"y"}')\n""")
     with open_agent(transport) as client:
         assert client.hello.protocol == 1
     assert transport.counts["session"] == 2

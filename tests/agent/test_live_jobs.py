@@ -304,7 +304,8 @@ def test_watch_tells_samples_and_job_changes(agent, shell, finished):
         assert () in seen
         sample = next(update for update in seen if update != ())
         assert sample.host.memory_total > sample.host.memory_used > 0
-        assert sample.gpus == () and sample.gpu_error
+        assert sample.gpus == ()
+        assert sample.gpu_error
         agent.submit(shell("job-seen", "true"))
         for update in watch:
             if isinstance(update, tuple) and update and update[0].is_final:

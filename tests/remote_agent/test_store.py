@@ -1,0 +1,144 @@
+"""Jobs on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from remote_agent.faults import AgentFault
+from remote_agent.layout import Layout
+from remote_agent.protocol.job import (
+    FAILED,
+    FINAL,
+    LOST,
+    QUEUED,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    SUCCEEDED,
+    TRANSITIONS,
+    JobSpec,
+)
+from remote_agent.store import JobStore
+
+SPEC = JobSpec("job-1", "one", ("true",), env={"TOKEN": "s3cret"})
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return Layout.open(str(tmp_path / "state"))
+
+
+@pytest.fixture
+def store(layout):
+    return JobStore(layout, clock=lambda: 1000.0)
+
+
+def advance(store, *states):
+    for state in states:
+        store.transition("job-1", state)
+
+
+def test_a_new_job_is_queued_and_private(store, layout):
+    record, new = store.create(SPEC, "boot")
+    assert (record.state, record.created_at, record.spec, new) == (QUEUED, 1000.0, SPEC, True)
+    paths = layout.job("job-1")
+    assert os.stat(paths.spec).st_mode & 0o777 == 0o600
+    assert os.stat(paths.root).st_mode & 0o777 == 0o700
+    assert "s3cret" not in repr(record)
+
+
+def test_the_same_again_changes_nothing(store):
+    store.create(SPEC, "boot")
+    advance(store, STARTING)
+    record, new = store.create(SPEC, "boot")
+    assert (record.state, new) == (STARTING, False)
+
+
+def test_another_spec_under_the_same_id_is_refused(store, layout):
+    store.create(SPEC, "boot")
+    with pytest.raises(AgentFault) as caught:
+        store.create(JobSpec("job-1", "one", ("false",)), "boot")
+    assert caught.value.code == "job-exists"
+    assert os.listdir(layout.jobs) == ["job-1"]
+
+
+def test_only_the_table_moves_a_job(store):
+    for index, (state, following) in enumerate(TRANSITIONS.items()):
+        job_id = "job-%d" % (index + 10)
+        store.create(JobSpec(job_id, "x", ("true",)), "boot")
+        path = store.layout.job(job_id).state
+        for wanted in TRANSITIONS:
+            with open(path, "w") as file:
+                json.dump({"state": state, "created_at": 1.0, "boot_id": "boot"}, file)
+            if wanted in following:
+                assert store.transition(job_id, wanted).state == wanted
+                continue
+            with pytest.raises(AgentFault) as caught:
+                store.transition(job_id, wanted)
+            assert caught.value.code == "illegal-transition"
+
+
+@pytest.mark.parametrize("final", sorted(FINAL))
+def test_final_states_get_their_time(store, final):
+    store.create(SPEC, "boot")
+    advance(store, STARTING, RUNNING, final)
+    assert store.record("job-1").ended_at == 1000.0
+    assert store.record("job-1").is_final
+
+
+def test_two_stores_see_each_others_changes(store, layout):
+    other = JobStore(layout)
+    store.create(SPEC, "boot")
+    assert other.record("job-1").state == QUEUED
+    advance(store, STARTING, RUNNING)
+    assert other.record("job-1").state == RUNNING
+    with open(layout.job("job-1").log, "ab") as log:
+        log.write(b"12345")
+    assert other.record("job-1").log_bytes == 5
+
+
+def test_exactly_one_takes_over_an_orphan(store):
+    store.create(SPEC, "boot")
+    assert not store.take_over("job-1", lambda details: True, supervisor=1)
+    advance(store, STARTING, RUNNING)
+    orphaned = lambda details: details.get("supervisor") is None  # noqa: E731
+    assert store.take_over("job-1", orphaned, supervisor=1)
+    assert not store.take_over("job-1", orphaned, supervisor=2)
+    assert store.details("job-1")["supervisor"] == 1
+
+
+def test_records_are_oldest_first_and_skip_strangers(layout):
+    times = iter([30.0, 10.0, 20.0])
+    store = JobStore(layout, clock=lambda: next(times))
+    for job_id in ("job-a", "job-b", "job-c"):
+        store.create(JobSpec(job_id, "x", ("true",)), "boot")
+    os.mkdir(os.path.join(layout.jobs, ".job-x.77"))
+    os.mkdir(os.path.join(layout.jobs, "job-broken"))
+    assert [record.job_id for record in store.records()] == ["job-b", "job-c", "job-a"]
+
+
+def test_remove_wants_a_final_job(store, layout):
+    store.create(SPEC, "boot")
+    with pytest.raises(AgentFault) as caught:
+        store.remove("job-1")
+    assert caught.value.code == "not-final"
+    advance(store, STOPPED)
+    locked = os.path.join(layout.job("job-1").work, "readonly")
+    os.makedirs(os.path.join(locked, "below"))
+    os.chmod(locked, 0o500)
+    store.remove("job-1")
+    assert os.listdir(layout.jobs) == []
+
+
+@pytest.mark.parametrize("job_id", ["", "..", "a", "../job-1", "JOB", "job/1", None, 5])
+def test_strange_ids_are_no_jobs(store, job_id):
+    with pytest.raises(AgentFault) as caught:
+        store.record(job_id)
+    assert caught.value.code == "no-such-job"
+
+
+def test_states_are_all_there():
+    assert set(TRANSITIONS) == {QUEUED, STARTING, RUNNING, SUCCEEDED, FAILED, STOPPED, LOST}

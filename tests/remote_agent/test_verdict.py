@@ -1,0 +1,102 @@
+"""Why jobs end."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from remote_agent.faults import CouldNotStart
+from remote_agent.protocol.job import CAUSES
+from remote_agent.runtimes.base import Ending
+from remote_agent.verdict import Evidence, judge
+
+TRACE = b"""Epoch 1:  50%|#####     |\r
+Traceback (most recent call last):
+  File "train.py", line 3, in <module>
+    model(x)
+  File "model.py", line 9, in forward
+    return self.layer(x)
+"""
+OOM = TRACE + (
+    b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
+    b"capacity of 79.10 GiB\n"
+)
+XID = ("NVRM: Xid (PCI:0000:05:00): 79, pid=1234, GPU has fallen off the bus.",)
+KILLED = Ending(signal=signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "state", "cause", "said"),
+    [
+        (Evidence(Ending(exit_code=0)), "succeeded", "success", ""),
+        (Evidence(Ending(exit_code=0), log_tail=OOM), "succeeded", "success", ""),
+        (Evidence(Ending(exit_code=1), stopped=True), "stopped", "stopped-by-user", ""),
+        (Evidence(Ending(exit_code=1), log_tail=OOM), "failed", "cuda-out-of-memory", "2.00 GiB"),
+        (
+            Evidence(
+                KILLED, oom_kills=1, kernel_lines=("Out of memory: Killed process 7 (python)",)
+            ),
+            "failed",
+            "host-out-of-memory",
+            "Killed process 7",
+        ),
+        (Evidence(Ending(exit_code=137), oom_kills=1), "failed", "host-out-of-memory", "OOM"),
+        (Evidence(KILLED), "failed", "signal", "SIGKILL"),
+        (Evidence(Ending(exit_code=1), oom_kills=3), "failed", "exit-code", ""),
+        (
+            Evidence(Ending(exit_code=137, oom_killed=True)),
+            "failed",
+            "container-out-of-memory",
+            "OOMKilled",
+        ),
+        (Evidence(Ending(exit_code=1), kernel_lines=XID), "failed", "xid", "fallen off"),
+        (
+            Evidence(
+                Ending(exit_code=1), log_tail=b"OSError: [Errno 28] No space left on device\n"
+            ),
+            "failed",
+            "disk-full",
+            "No space left",
+        ),
+        (
+            Evidence(Ending(exit_code=1), log_tail=TRACE + b"KeyError: 'loss'\n[W] cleaning up\n"),
+            "failed",
+            "exit-code",
+            "KeyError: 'loss'",
+        ),
+        (
+            Evidence(Ending(exit_code=2), log_tail=b"a\nusage: x\n\n"),
+            "failed",
+            "exit-code",
+            "usage",
+        ),
+        (Evidence(Ending(signal=signal.SIGSEGV)), "failed", "signal", "SIGSEGV"),
+        (Evidence(Ending(signal=63)), "failed", "signal", "63"),
+        (Evidence(Ending(), log_tail=TRACE + b"ValueError: x\n"), "lost", "lost", "ValueError: x"),
+        (
+            Evidence(Ending(could_not_start=CouldNotStart("program not found: x", "look"))),
+            "failed",
+            "could-not-start",
+            "not found: x",
+        ),
+    ],
+)
+def test_verdicts(evidence, state, cause, said):
+    found, verdict = judge(evidence)
+    assert (found, verdict.cause) == (state, cause)
+    assert said in verdict.evidence
+    assert verdict.cause in CAUSES
+    assert verdict.hint or state in ("succeeded", "stopped")
+
+
+def test_user_code_xids_are_not_blamed_on_the_card():
+    lines = ("NVRM: Xid (PCI:0000:05:00): 31, pid=1, MMU Fault",)
+    assert judge(Evidence(Ending(exit_code=1), kernel_lines=lines))[1].cause == "exit-code"
+
+
+def test_evidence_is_short_and_free_of_escape_sequences():
+    tail = b"\x1b[31m" + b"CUDA out of memory " * 500
+    evidence = judge(Evidence(Ending(exit_code=1), log_tail=tail))[1].evidence
+    assert len(evidence) < 500
+    assert "\x1b" not in evidence
