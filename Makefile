@@ -10,7 +10,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python -m
 
 help:
-	@echo 'make demo       fine-tune a tiny model on practice hosts, see docs and README'
+	@echo 'make demo       training over SSH to this machine: facts, plan, a detached job, a lost link'
 	@echo 'make test       every test (end-to-end tests need root and Docker)'
 	@echo 'make test-e2e   the end-to-end tests only'
 	@echo 'make lint       ruff and mypy'
