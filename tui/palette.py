@@ -15,15 +15,15 @@ class ActionProvider(Provider):
 
     async def discover(self) -> Hits:
         for action in self._actions():
-            yield DiscoveryHit(action.help, self._runner(action), help=action.shown)
+            yield DiscoveryHit(action.label, self._runner(action), help=_explain(action))
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for action in self._actions():
-            score = matcher.match(action.help)
+            score = max(matcher.match(action.label), matcher.match(action.help))
             if score > 0:
-                shown = matcher.highlight(action.help)
-                yield Hit(score, shown, self._runner(action), help=action.shown)
+                shown = matcher.highlight(action.label)
+                yield Hit(score, shown, self._runner(action), help=_explain(action))
 
     def _actions(self) -> list[actions.Action]:
         """Those that can be done now."""
@@ -33,3 +33,7 @@ class ActionProvider(Provider):
     def _runner(self, action: actions.Action) -> Callable[[], object]:
         scope = "app" if action.scope == actions.APP else "screen"
         return partial(self.app.run_action, f"{scope}.{action.name}")
+
+
+def _explain(action: actions.Action) -> str:
+    return f"{action.help}  ({action.shown})"

@@ -115,7 +115,7 @@ def moment(epoch: object, now: float) -> str:
     if known is None or not 0 < known < 2**35:
         return DASH
     same_day = abs(now - known) < 86_400
-    return time.strftime("%H:%M:%S" if same_day else "%b %d", time.localtime(known))
+    return time.strftime("%H:%M" if same_day else "%b %d", time.localtime(known))
 
 
 def fraction(part: object, whole: object) -> float | None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tui.log_buffer import LogBuffer, plain
@@ -63,6 +63,7 @@ def test_invalid_utf8_is_replaced() -> None:
     assert shown(log) == ["a\ufffd\ufffdb", "\ufffd", "next"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=8))
 def test_how_the_bytes_are_cut_makes_no_difference(data: bytes, cuts: list[int]) -> None:
     whole, pieces = stream(), stream()
@@ -73,6 +74,7 @@ def test_how_the_bytes_are_cut_makes_no_difference(data: bytes, cuts: list[int])
     assert shown(pieces) == shown(whole)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab\n\r\x1b[31mKA\t\u00e9\u4e2d", max_size=120), st.data())
 def test_how_escapes_are_cut_makes_no_difference(text: str, data: st.DataObject) -> None:
     raw = text.encode()

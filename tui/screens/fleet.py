@@ -67,6 +67,8 @@ class FleetScreen(Screen[None]):
         self._bar = Bar(id="header")
         self._fleet_title, self._jobs_title = PanelTitle(), PanelTitle()
         self._fleet, self._jobs = RowList(id="fleet"), RowList(id="jobs")
+        self._fleet_panel = Vertical(self._fleet_title, self._fleet, id="fleet-panel")
+        self._jobs_panel = Vertical(self._jobs_title, self._jobs, id="jobs-panel")
         self.log_panel = LogPanel(id="log-panel")
         self._chosen: JobKey | None = None
         self._announced: JobKey | None = None
@@ -74,12 +76,8 @@ class FleetScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield self._bar
-        with Vertical(id="fleet-panel"):
-            yield self._fleet_title
-            yield self._fleet
-        with Vertical(id="jobs-panel"):
-            yield self._jobs_title
-            yield self._jobs
+        yield self._fleet_panel
+        yield self._jobs_panel
         yield self.log_panel
         yield Footer(compact=True, show_command_palette=False)
 
@@ -243,5 +241,5 @@ class FleetScreen(Screen[None]):
         heights = share_height(
             self.size.height - 2, max(fleet, len(NO_HOSTS)), max(jobs, len(NO_JOBS))
         )
-        self.query_one("#fleet-panel").styles.height = heights.fleet
-        self.query_one("#jobs-panel").styles.height = heights.jobs
+        self._fleet_panel.styles.height = heights.fleet
+        self._jobs_panel.styles.height = heights.jobs

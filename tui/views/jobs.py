@@ -36,15 +36,16 @@ def job_layout(state: FleetState, width: int) -> Layout:
     longest_id = max([len(job.job_id) for _, job in pairs] + [8])
     longest_name = max([len(job.spec.name) for _, job in pairs] + [12])
     longest_host = max([len(name) for name in state.hosts] + [6])
+    longest_why = max([len(_why(job, job_state(host, job))[0]) for host, job in pairs] + [10])
     columns = (
         Column("state", "STATE", 11, 11),
         Column("id", "ID", 10, min(longest_id, 40)),
         Column("name", "NAME", 12, min(longest_name, 28), turn=0),
         Column("host", "HOST", 6, min(longest_host, 20)),
-        Column("gpus", "GPUS", 7, 9, rank=2),
-        Column("started", "STARTED", 8, 8, rank=1),
+        Column("gpus", "GPUS", 5, 9, rank=2),
+        Column("started", "START", 6, 6, rank=1),
         Column("duration", "TIME", 6, 6, right=True),
-        Column("why", "WHY", 10, 60),
+        Column("why", "WHY", 10, longest_why, turn=-1),
     )
     return arrange(columns, width)
 
@@ -93,7 +94,7 @@ def _gpus(job: JobRecord) -> Span:
     if job.gpu_ids:
         return ",".join(str(index) for index in job.gpu_ids), "text"
     wanted = number(job.spec.gpus)
-    return (f"wants {wanted:.0f}", "dim") if wanted and not job.is_final else (DASH, "dim")
+    return (f"0/{wanted:.0f}", "dim") if wanted and not job.is_final else (DASH, "dim")
 
 
 def _why(job: JobRecord, known: str) -> Span:
