@@ -102,11 +102,13 @@ class Dispatcher:
         if problem is not None:
             self._refuse(record, *problem)
             return
-        taken = self._lease([gpu for gpu in reading.gpus if _is_idle(gpu)], record.spec.gpus)
-        if not taken:
+        idle = [gpu for gpu in reading.gpus if _is_idle(gpu)]
+        if len(idle) < record.spec.gpus:
             self._next_reading = self._clock() + BUSY_ROUND_S
             return
-        self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
+        taken = self._lease(idle, record.spec.gpus)
+        if taken:
+            self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
 
     def _mostly_leased(self, needed: int) -> bool:
         """Cheaper than NVML: too few GPUs without a lease."""

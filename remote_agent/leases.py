@@ -1,8 +1,9 @@
 """GPU leases: one lock file per GPU in a directory that all users of the host share.
 
-The lock (flock(2)) belongs to the open descriptor, which the dispatcher takes and the job's
-supervisor inherits; the kernel frees it when the supervisor ends, however it ends. A lock needs
-only read access, so one user's file serves all.
+The lock (flock(2)) belongs to the open descriptor, which the dispatcher takes, and the job's
+supervisor and program inherit; the kernel frees it when they have ended, however they ended. So a
+program that outlives a killed supervisor keeps its GPUs. A lock needs only read access, so one
+user's file serves all.
 """
 
 from __future__ import annotations

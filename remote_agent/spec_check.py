@@ -24,7 +24,7 @@ def check_spec(spec: JobSpec, layout: Layout) -> None:
 def _problems(spec: JobSpec, layout: Layout) -> Iterator[str]:
     if not isinstance(spec.job_id, str) or not JOB_ID.match(spec.job_id):
         yield "%r is not a job id: 3 to 63 of a-z 0-9 -" % (spec.job_id,)
-    if not spec.argv or not all(_is_word(word) for word in spec.argv) or not spec.argv[0]:
+    if not _is_command(spec.argv):
         yield "argv must be a list of words without NUL that starts with a program"
     if spec.runtime not in RUNTIMES:
         yield "unknown runtime %r: expected one of %s" % (spec.runtime, ", ".join(RUNTIMES))
@@ -54,6 +54,10 @@ def _snapshot_problems(snapshot: object, layout: Layout) -> Iterator[str]:
         yield "%r is not a snapshot digest" % (snapshot,)
     elif not os.path.exists(layout.manifest(snapshot)):
         yield "snapshot %s is not on this host: put it first" % snapshot
+
+
+def _is_command(argv: object) -> bool:
+    return isinstance(argv, tuple) and all(map(_is_word, argv)) and bool(argv and argv[0])
 
 
 def _is_word(value: object) -> bool:

@@ -1,8 +1,8 @@
 """One detached process per running job: starts it, watches it, ends it, writes what became of it.
 
 It claims the job by the transition queued -> starting, so of two supervisors one gives up. GPU
-leases are descriptors inherited from the dispatcher: they are freed when this process ends,
-however it ends.
+leases are descriptors inherited from the dispatcher and passed on to the program: they are freed
+when both have ended, however they ended.
 """
 
 from __future__ import annotations

@@ -19,9 +19,8 @@ def prepare(layout: Layout, spec: JobSpec, cancelled: Callable[[], bool]) -> Non
     try:
         if spec.snapshot is not None:
             _materialise(layout, spec.snapshot, paths, cancelled)
-        link = os.path.join(paths.work, "outputs")
-        if not os.path.lexists(link):
-            os.symlink(os.path.join(os.pardir, "outputs"), link)
+        for directory in {paths.work, working_directory(spec, paths)}:
+            _link_outputs(directory, paths)
     except OSError as error:
         raise CouldNotStart(
             "could not write the job's files: %s" % error, "check the host's disk (`df -h`)"
@@ -51,6 +50,18 @@ def own_variables(spec: JobSpec, paths: JobPaths, gpus: Sequence[Gpu]) -> Dict[s
         "RIGUP_GPUS": ",".join(str(gpu.index) for gpu in gpus),
         "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in gpus),
     }
+
+
+def _link_outputs(directory: str, paths: JobPaths) -> None:
+    """``outputs`` in the working directory leads to the job's own, unless the code has one."""
+    if not os.path.isdir(directory):
+        raise CouldNotStart(
+            "the code has no directory %s" % os.path.relpath(directory, paths.work),
+            "start the job from a directory that is part of the code",
+        )
+    link = os.path.join(directory, "outputs")
+    if not os.path.lexists(link):
+        os.symlink(os.path.relpath(paths.outputs, directory), link)
 
 
 def _materialise(

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Dict, Generator, Iterator, Optional, Tuple
 
 from remote_agent.metrics.host import HostMeter
-from remote_agent.metrics.nvml_client import GpuReading, NvmlClient
+from remote_agent.metrics.nvml_client import NvmlClient
 from remote_agent.protocol.job import RUNNING, STARTING
 from remote_agent.protocol.sample import GpuSample, Sample
 from remote_agent.store import JobStore
@@ -15,7 +15,8 @@ from remote_agent.tasks import Wait
 
 PRIMING_S = 0.1
 SHARED_S = 0.15
-"""Readings asked for within this time of one another share one answer."""
+"""Samples asked for within this time of one another are one sample: processor use needs some time
+between two looks, and GPUs need not be asked twice."""
 
 
 class Sampler:
@@ -26,7 +27,7 @@ class Sampler:
         self._nvml = NvmlClient()
         self._watchers = 0
         self._busy = False
-        self._last: Optional[Tuple[float, GpuReading]] = None
+        self._last: Optional[Tuple[float, Sample]] = None
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -39,11 +40,27 @@ class Sampler:
                 self._nvml.close()
 
     def sample(self, store: JobStore) -> Generator[Wait, None, Sample]:
+        while self._busy:
+            yield Wait(SHARED_S / 5)
+        if self._last is not None and time.monotonic() - self._last[0] < SHARED_S:
+            return self._last[1]
+        self._busy = True
+        try:
+            with self.watching():
+                sample = yield from self._take(store)
+        finally:
+            self._busy = False
+        self._last = (time.monotonic(), sample)
+        return sample
+
+    def close(self) -> None:
+        self._nvml.close()
+
+    def _take(self, store: JobStore) -> Generator[Wait, None, Sample]:
         if not self._host.primed:
             self._host.prime()
             yield Wait(PRIMING_S)
-        with self.watching():
-            reading = yield from self._gpus()
+        reading = yield from self._nvml.read()
         jobs = _gpu_jobs(store)
         return Sample(
             taken_at=time.time(),
@@ -52,22 +69,6 @@ class Sampler:
             driver_version=reading.driver_version,
             gpu_error=reading.error,
         )
-
-    def close(self) -> None:
-        self._nvml.close()
-
-    def _gpus(self) -> Generator[Wait, None, GpuReading]:
-        while self._busy:
-            yield Wait(SHARED_S / 5)
-        if self._last is not None and time.monotonic() - self._last[0] < SHARED_S:
-            return self._last[1]
-        self._busy = True
-        try:
-            reading = yield from self._nvml.read()
-        finally:
-            self._busy = False
-        self._last = (time.monotonic(), reading)
-        return reading
 
 
 def _gpu_jobs(store: JobStore) -> Dict[int, str]:

@@ -17,7 +17,7 @@ from remote_agent.store import JobStore
 
 
 def gpus(count, **others):
-    return tuple(GpuSample(n, "GPU-%d" % n, "SIMULATED", **others) for n in range(count))
+    return tuple(GpuSample(n, f"GPU-{n}", "SIMULATED", **others) for n in range(count))
 
 
 class Host:

@@ -67,7 +67,7 @@ def test_another_spec_under_the_same_id_is_refused(store, layout):
 
 def test_only_the_table_moves_a_job(store):
     for index, (state, following) in enumerate(TRANSITIONS.items()):
-        job_id = "job-%d" % (index + 10)
+        job_id = f"job-{index + 10}"
         store.create(JobSpec(job_id, "x", ("true",)), "boot")
         path = store.layout.job(job_id).state
         for wanted in TRANSITIONS:
