@@ -96,8 +96,9 @@ class ContainerRuntime(Runtime):
             call_docker("kill", self._name)  # its client died; nobody would see its output
             return client or Ending()
         code = int(state.get("ExitCode", 0))
-        if state.get("Error") and code in (DAEMON_ERROR, *STARTING_PROBLEMS):
-            return Ending(could_not_start=self._unstarted(code, str(state["Error"])))
+        said = state.get("Error") or _init_complaint(self.job.paths.log)
+        if said and code in (DAEMON_ERROR, *STARTING_PROBLEMS):
+            return Ending(could_not_start=self._unstarted(code, str(said)))
         return Ending(exit_code=code, oom_killed=bool(state.get("OOMKilled")))
 
     def _inspect(self) -> Dict[str, Any]:
@@ -182,9 +183,20 @@ def run_command(
     return [*words, "--entrypoint", spec.argv[0], str(spec.image), *spec.argv[1:]]
 
 
-def _last_words(log: str) -> str:
+def _init_complaint(log: str) -> str:
+    """What docker-init (tini) prints when it cannot execute the program: Docker itself then
+    only sees an exit code, which a program could have returned as well."""
+    complaints = [line for line in _last_lines(log) if line.startswith("[FATAL tini")]
+    return complaints[-1] if complaints else ""
+
+
+def _last_lines(log: str) -> List[str]:
     with open(log, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
-        lines = [line for line in file.read().decode("utf-8", "replace").splitlines() if line]
+        return [line for line in file.read().decode("utf-8", "replace").splitlines() if line]
+
+
+def _last_words(log: str) -> str:
+    lines = _last_lines(log)
     said = [line for line in lines if line.startswith(("docker:", "Unable", "Error"))]
     return (said or lines or ["no reason given"])[-1 if not said else 0]
