@@ -1,0 +1,303 @@
+"""Containers on a host: up, down, list. Docker on the host is the only record of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from provisioner.command import Command, Result
+from provisioner.containers.keys import authorized_keys
+from provisioner.containers.spec import (
+    HOST_KEYS_FOLDER,
+    LABEL,
+    OWNER_LABEL,
+    SPEC_LABEL,
+    ContainerSpec,
+    Login,
+    differences,
+    run_command,
+)
+from provisioner.errors import CommandFailed, RigupError, UsageError
+from provisioner.transport.base import Transport
+
+HostKey = tuple[str, str]
+"""Key type and base64 text, as in a known_hosts line."""
+
+START_TIMEOUT_S = 30.0
+POLL_S = 0.25
+PORTS = range(22200, 22999)
+"""Below the ports that Linux hands out for outgoing connections (32768 and up)."""
+
+HOST_FACTS = r"""
+printf 'uid=%s\ngid=%s\nname=%s\nhome=%s\n' "$(id -u)" "$(id -g)" "$(id -un)" "$HOME"
+grep '^CapBnd' /proc/self/status | tr ':\t' '= ' | tr -d ' '
+cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+    awk '$4 == "0A" { n = split($2, part, ":"); print "port=" part[n] }'
+"""
+CAP_SYS_RESOURCE = 1 << 24
+
+ANSWERS = r"""
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=3) as link:
+    sys.exit(0 if link.recv(4) == b"SSH-" else 1)
+"""
+
+REMEDIES = (
+    ("permission denied", "the login user needs the docker group: invoke provision --host HOST"),
+    ("could not select device driver", "install the NVIDIA toolkit: invoke provision --host HOST"),
+    ("unresolvable cdi devices", "`nvidia-ctk cdi list`; invoke provision --host HOST"),
+    ("failed to initialize nvml", "driver and libraries differ: reboot the host"),
+    ("port is already allocated", "another program took the port: choose one with ssh_port"),
+    ("bind source path does not exist", "make that folder on the host first"),
+)
+
+
+@dataclass(frozen=True)
+class HostPlace:
+    """What a spec needs to know about the host: the login user and which ports are taken."""
+
+    login: Login
+    home: PurePosixPath
+    listening: frozenset[int]
+    can_raise_limits: bool
+
+
+@dataclass(frozen=True)
+class ContainerInfo:
+    """A container as it is. ``host_keys`` is empty where it does not run."""
+
+    name: str
+    docker_name: str
+    state: str
+    ssh_port: int
+    user: str
+    gpus: str
+    image: str
+    host_keys: tuple[HostKey, ...] = ()
+    changed: bool = False
+
+    @property
+    def running(self) -> bool:
+        return self.state == "running"
+
+
+def look_at_host(transport: Transport) -> HostPlace:
+    """One round trip; raises RigupError when the host's answer makes no sense."""
+    pairs = [
+        line.partition("=")
+        for line in _checked(transport, Command.sh(HOST_FACTS)).text.splitlines()
+    ]
+    facts = {key: value for key, _, value in pairs}
+    try:
+        login = Login(facts["name"], int(facts["uid"]), int(facts["gid"]))
+        ports = frozenset(int(value, 16) for key, _, value in pairs if key == "port")
+        can_raise = bool(int(facts["CapBnd"], 16) & CAP_SYS_RESOURCE)
+        return HostPlace(login, PurePosixPath(facts["home"]), ports, can_raise)
+    except (KeyError, ValueError) as error:
+        raise RigupError(f"unexpected answer: {error}", host=transport.host_name) from None
+
+
+def choose_port(name: str, place: HostPlace, containers: Iterable[ContainerInfo]) -> int:
+    """The container's present port if it exists, else the first free one of PORTS."""
+    known = {container.name: container.ssh_port for container in containers}
+    if name in known:
+        return known[name]
+    taken = place.listening | frozenset(known.values())
+    for port in PORTS:
+        if port not in taken:
+            return port
+    raise RigupError(f"every port from {PORTS.start} to {PORTS.stop - 1} is taken")
+
+
+def up(
+    transport: Transport,
+    spec: ContainerSpec,
+    public_keys: Iterable[str],
+    *,
+    recreate: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> ContainerInfo:
+    """Make the container run as asked and answer on its port; does nothing when it does.
+
+    ``public_keys`` replace the ones that may log in, which needs no restart. A container that
+    differs from ``spec`` is replaced only with ``recreate`` (what is not in its home directory, in
+    a mount or in a volume is lost), else UsageError says what differs. Raises CommandFailed or
+    RigupError when it does not start.
+    """
+    keys_changed = _install_keys(transport, spec, authorized_keys(public_keys))
+    found = _inspect(transport, spec.docker_name)
+    if found is not None and not _is_as_asked(found, spec):
+        _require_recreate(found, spec, transport.host_name, recreate)
+        _remove(transport, spec.docker_name)
+        found = None
+    started = _start(transport, spec, found)
+    _await_ssh(transport, spec, sleep, clock)
+    current = _inspect(transport, spec.docker_name)
+    assert current is not None
+    return _info(current, host_keys(transport, spec.docker_name), started or keys_changed)
+
+
+def down(transport: Transport, name: str, uid: int, *, forget: bool = False) -> bool:
+    """Remove the container; whether there was one.
+
+    Its host key and home directory stay for the next ``up``, unless ``forget``.
+    """
+    docker_name = f"rigup-ssh-{uid}-{name}"
+    existed = _inspect(transport, docker_name) is not None
+    if existed:
+        _remove(transport, docker_name)
+    if forget:
+        volumes = (f"{docker_name}-hostkey", f"{docker_name}-home")
+        _checked(transport, Command.of("docker", "volume", "rm", "--force", *volumes))
+    return existed
+
+
+def list_containers(transport: Transport, uid: int | None = None) -> tuple[ContainerInfo, ...]:
+    """The host's SSH containers by name, running or not; of one user, or of all."""
+    owner = () if uid is None else ("--filter", f"label={OWNER_LABEL}={uid}")
+    words = ("docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}", *owner)
+    ids = _checked(transport, Command.of(*words)).text.split()
+    if not ids:
+        return ()
+    inspected = _checked(transport, Command.of("docker", "container", "inspect", *ids))
+    found = (_info(entry) for entry in json.loads(inspected.stdout))
+    return tuple(sorted(found, key=lambda info: info.name))
+
+
+def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
+    """The container's public host keys, read through Docker and so over the trusted link."""
+    script = f"cat {HOST_KEYS_FOLDER}/*.pub"
+    result = _checked(transport, Command.of("docker", "exec", docker_name, "sh", "-c", script))
+    keys = [tuple(line.split()[:2]) for line in result.text.splitlines()]
+    return tuple((key[0], key[1]) for key in keys if len(key) == 2)
+
+
+def _install_keys(transport: Transport, spec: ContainerSpec, wanted: bytes) -> bool:
+    path = spec.keys_dir / "authorized_keys"
+    present = transport.run(Command.of("cat", "--", str(path)))
+    if present.ok and present.stdout == wanted:
+        return False
+    _checked(transport, Command.of("mkdir", "-p", "-m", "700", "--", str(spec.keys_dir)))
+    transport.put(wanted, path, mode=0o600)
+    return True
+
+
+def _is_as_asked(entry: dict[str, Any], spec: ContainerSpec) -> bool:
+    return not differences(spec, _label(entry, SPEC_LABEL))
+
+
+def _require_recreate(
+    entry: dict[str, Any], spec: ContainerSpec, host: str, recreate: bool
+) -> None:
+    if recreate:
+        return
+    differing = "; ".join(differences(spec, _label(entry, SPEC_LABEL)))
+    raise UsageError(
+        f"the container {spec.name} is there, but otherwise: {differing}",
+        host=host,
+        remedy="--recreate replaces it (its home directory and mounts stay, packages installed "
+        "in it do not), or ask for it as it is",
+    )
+
+
+def _start(transport: Transport, spec: ContainerSpec, found: dict[str, Any] | None) -> bool:
+    if found is None:
+        _run_new(transport, spec)
+        return True
+    if found["State"]["Status"] == "running":
+        return False
+    verb = "unpause" if found["State"]["Status"] == "paused" else "start"
+    _checked(transport, Command.of("docker", verb, spec.docker_name))
+    return True
+
+
+def _run_new(transport: Transport, spec: ContainerSpec) -> None:
+    result = transport.run(run_command(spec))
+    if result.ok:
+        return
+    _remove(transport, spec.docker_name)  # Docker leaves what it created before it refused
+    raise CommandFailed(result, host=transport.host_name, remedy=_remedy(result))
+
+
+def _await_ssh(
+    transport: Transport,
+    spec: ContainerSpec,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> None:
+    deadline = clock() + START_TIMEOUT_S
+    probe = Command.of("python3", "-I", "-c", ANSWERS, str(spec.ssh_port))
+    while not transport.run(probe).ok:
+        entry = _inspect(transport, spec.docker_name)
+        status = entry["State"]["Status"] if entry else "removed"
+        if status != "running" or clock() >= deadline:
+            raise RigupError(
+                f"SSH in the container {spec.name} does not answer (it is {status})\n"
+                f"{_last_log_lines(transport, spec.docker_name)}",
+                host=transport.host_name,
+                remedy=f"docker logs {spec.docker_name}",
+            )
+        sleep(POLL_S)
+
+
+def _last_log_lines(transport: Transport, docker_name: str) -> str:
+    result = transport.run(Command.of("docker", "logs", "--tail", "12", docker_name))
+    lines = (result.stdout + result.stderr).decode("utf-8", "replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _remove(transport: Transport, docker_name: str) -> None:
+    _checked(transport, Command.of("docker", "rm", "--force", docker_name), missing_is_fine=True)
+
+
+def _inspect(transport: Transport, docker_name: str) -> dict[str, Any] | None:
+    """Docker's description of the container; None when there is none. Raises CommandFailed."""
+    command = Command.of("docker", "container", "inspect", docker_name)
+    result = _checked(transport, command, missing_is_fine=True)
+    if not result.ok:
+        return None
+    entry: dict[str, Any] = json.loads(result.stdout)[0]
+    return entry
+
+
+def _info(
+    entry: dict[str, Any], keys: tuple[HostKey, ...] = (), changed: bool = False
+) -> ContainerInfo:
+    spec = json.loads(_label(entry, SPEC_LABEL))
+    login = Login(**spec["login"])
+    return ContainerInfo(
+        name=spec["name"],
+        docker_name=entry["Name"].lstrip("/"),
+        state=entry["State"]["Status"],
+        ssh_port=spec["ssh_port"],
+        user=login.inside,
+        gpus=spec["gpus"],
+        image=spec["image"],
+        host_keys=keys,
+        changed=changed,
+    )
+
+
+def _label(entry: dict[str, Any], name: str) -> str:
+    return str((entry["Config"].get("Labels") or {}).get(name, ""))
+
+
+def _checked(transport: Transport, command: Command, *, missing_is_fine: bool = False) -> Result:
+    result = transport.run(command)
+    missing = re.search(rb"no such container", result.stderr, re.IGNORECASE)
+    if not result.ok and not (missing_is_fine and missing):
+        raise CommandFailed(result, host=transport.host_name, remedy=_remedy(result))
+    return result
+
+
+def _remedy(result: Result) -> str | None:
+    said = result.stderr.decode("utf-8", "replace").lower()
+    if "docker" in said and "not found" in said:
+        return "Docker is not installed: invoke provision --host HOST"
+    return next((remedy for sign, remedy in REMEDIES if sign in said), None)

@@ -1,0 +1,167 @@
+"""One container from nothing to ``ssh gpu01-torch``: image, container, host key, SSH alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from inventory import Host
+from provisioner.containers.build import build_local_image, with_ssh
+from provisioner.containers.engine import (
+    ContainerInfo,
+    HostPlace,
+    choose_port,
+    down,
+    list_containers,
+    look_at_host,
+    up,
+)
+from provisioner.containers.keys import client_public_keys
+from provisioner.containers.resolver import resolve_image
+from provisioner.containers.shipping import Progress, ensure_image, silent
+from provisioner.containers.spec import DEFAULT_SHM_SIZE, ContainerSpec, Mount
+from provisioner.containers.ssh_fragment import (
+    container_options,
+    ensure_include,
+    host_options,
+    remove_block,
+    write_block,
+)
+from provisioner.transport.base import Transport
+from provisioner.trust import pin, unpin
+
+DEFAULT_NAME = "torch"
+
+
+@dataclass(frozen=True)
+class HostGpus:
+    """What chooses the image. ``compute_capabilities`` is empty on a host without a GPU;
+    ``simulated`` GPUs run nothing, so they get the practice image."""
+
+    driver_version: str | None = None
+    compute_capabilities: tuple[str, ...] = ()
+    simulated: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return bool(self.compute_capabilities) and not self.simulated
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked. ``gpus`` None: all where there are any; ``image`` None: the
+    inventory's, else chosen to fit; ``ssh_port`` None: the first free one."""
+
+    name: str = DEFAULT_NAME
+    image: str | None = None
+    gpus: str | None = None
+    ssh_port: int | None = None
+    mounts: tuple[str, ...] = ()
+    recreate: bool = False
+
+
+def alias_of(host: Host, name: str = DEFAULT_NAME) -> str:
+    """What the user types after ``ssh``."""
+    return f"{host.name}-{name}"
+
+
+def bring_up(
+    host: Host,
+    transport: Transport,
+    gpus: HostGpus,
+    wish: Wish | None = None,
+    *,
+    public_keys: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> ContainerInfo:
+    """Make ``ssh <alias>`` work and return the container; nothing changes when it already does.
+
+    Raises BlockedError (no image fits), UsageError (the container differs from the wish and
+    ``recreate`` is not set), RigupError.
+    """
+    wish = wish or Wish()
+    keys = public_keys if public_keys is not None else client_public_keys(host)
+    place = look_at_host(transport)
+    image = prepare_image(host, transport, gpus, wish.image, progress)
+    spec = make_spec(host, place, gpus, wish, image, list_containers(transport, place.login.uid))
+    progress(f"{host.name}: starting {spec.name}")
+    info = up(transport, spec, keys, recreate=wish.recreate)
+    publish(host, info)
+    return info
+
+
+def take_down(
+    host: Host, transport: Transport, name: str = DEFAULT_NAME, *, forget: bool = False
+) -> bool:
+    """Remove the container and its alias; whether there was one. With ``forget`` also its home
+    directory and host key."""
+    existed = down(transport, name, look_at_host(transport).login.uid, forget=forget)
+    remove_block(alias_of(host, name))
+    unpin(alias_of(host, name))
+    return existed
+
+
+def prepare_image(
+    host: Host,
+    transport: Transport,
+    gpus: HostGpus,
+    wanted: str | None,
+    progress: Progress = silent,
+) -> str:
+    """An image on the host that can be logged in to: the wanted one, the inventory's, the newest
+    that fits its GPUs, or without a GPU the practice image (CPU only), sent from here."""
+    chosen = wanted or host.container.image
+    if chosen is None and not gpus.usable:
+        local = build_local_image(progress)
+        ensure_image(transport, local, pullable=False, progress=progress)
+        return local
+    if chosen is None:
+        choice = resolve_image(gpus.driver_version, gpus.compute_capabilities)
+        progress(f"{host.name}: {choice.image}: {choice.reason}")
+        chosen = choice.image
+    mirror = host.mirrors.container_registry
+    ensure_image(transport, chosen, mirror=mirror, progress=progress)
+    return with_ssh(transport, chosen, host.mirrors, progress)
+
+
+def make_spec(
+    host: Host,
+    place: HostPlace,
+    gpus: HostGpus,
+    wish: Wish,
+    image: str,
+    existing: Iterable[ContainerInfo],
+) -> ContainerSpec:
+    """The whole specification, from the wish, the inventory and the host."""
+    state_dir = place.home / host.state_dir
+    hub = host.mirrors.model_hub
+    return ContainerSpec(
+        name=wish.name,
+        image=image,
+        login=place.login,
+        ssh_port=wish.ssh_port or choose_port(wish.name, place, existing),
+        keys_dir=state_dir / "containers" / wish.name,
+        gpus=wish.gpus or ("all" if gpus.compute_capabilities else "none"),
+        mounts=tuple(
+            Mount.parse(_at_home(text, place.home))
+            for text in (*host.container.mounts, *wish.mounts)
+        ),
+        shm_size=host.container.shm_size or DEFAULT_SHM_SIZE,
+        environment=(("HF_ENDPOINT", hub),) if hub else (),
+        host_name=host.name,
+        large_limits=place.can_raise_limits,
+    )
+
+
+def publish(host: Host, info: ContainerInfo) -> None:
+    """Pin the container's host keys and write the aliases of host and container."""
+    alias = alias_of(host, info.name)
+    pin(alias, info.host_keys)
+    write_block(host.name, host_options(host))
+    write_block(alias, container_options(host, alias, info.user, info.ssh_port))
+    ensure_include()
+
+
+def _at_home(mount: str, home: PurePosixPath) -> str:
+    return f"{home}/{mount[2:]}" if mount.startswith("~/") else mount

@@ -1,0 +1,52 @@
+"""Container commands for an inventory host: connect, look at its GPUs, act, hang up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from inventory import Host
+from provisioner.containers import engine, facade
+from provisioner.containers.engine import ContainerInfo
+from provisioner.containers.facade import HostGpus, Wish
+from provisioner.facts import GPU, gather
+from provisioner.transport.base import Transport
+from provisioner.transport.ssh import SshTransport
+
+
+def up(host: Host, wish: Wish, progress: Callable[[str], None]) -> ContainerInfo:
+    """Make ``ssh HOST-NAME`` work. Raises RigupError."""
+    with _connected(host) as transport:
+        return facade.bring_up(host, transport, _gpus(transport), wish, progress=progress)
+
+
+def list_on(host: Host) -> tuple[ContainerInfo, ...]:
+    """rigup's containers on the host, running or not."""
+    with _connected(host) as transport:
+        return tuple(engine.list_containers(transport))
+
+
+def down(host: Host, name: str, *, forget: bool = False) -> bool:
+    """Remove the container; whether there was one."""
+    with _connected(host) as transport:
+        return facade.take_down(host, transport, name, forget=forget)
+
+
+def _gpus(transport: Transport) -> HostGpus:
+    found = gather(transport, (GPU,))[GPU]
+    return HostGpus(
+        driver_version=found.driver_version,
+        compute_capabilities=tuple(
+            gpu.compute_capability for gpu in found.gpus if gpu.compute_capability
+        ),
+        simulated=any(gpu.simulated for gpu in found.gpus),
+    )
+
+
+@contextmanager
+def _connected(host: Host) -> Iterator[Transport]:
+    transport = SshTransport(host)
+    try:
+        yield transport
+    finally:
+        transport.close()
