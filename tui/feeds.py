@@ -27,7 +27,7 @@ from tui.state import (
 )
 from tui.text import clean, clean_lines
 
-CLOSE_WAIT_S = 1.0
+CLOSE_WAIT_S = 0.4
 SILENCE_S = 20.0
 """A link that brings nothing for this long is given up, whatever the socket says."""
 

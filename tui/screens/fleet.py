@@ -110,6 +110,8 @@ class FleetScreen(Screen[None]):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("stop_job", "kill_job"):
             return None if self._readonly or not self._can_stop() else True
+        if action == "open_log" and self._is_zoomed:
+            return False
         if action in ("describe", "open_log", "filter", "follow", "wrap"):
             return True if self._chosen or action == "describe" else None
         if action == "back":
