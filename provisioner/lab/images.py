@@ -50,51 +50,57 @@ def local_base(distro: str = DEFAULT_DISTRO, progress: Progress = silent) -> str
     docker = Docker()
     docker.require()
     machine = read_machine()
-    with one_builder():
-        root = _root_image(docker, chosen, machine, progress)
-        return build(docker, base_recipe(chosen, machine, root), progress)
+    root = _root_image(docker, chosen, machine, progress)
+    return build(docker, base_recipe(chosen, machine, root), progress)
 
 
 def host_image(distro: Distro, progress: Progress = silent) -> str:
     """The reference of the image that practice hosts of that distro run; as :func:`local_base`."""
     base = local_base(distro.name, progress)
-    with one_builder():
-        return build(Docker(), host_recipe(distro, base), progress)
+    return build(Docker(), host_recipe(distro, base), progress)
 
 
 def build(docker: Docker, recipe: Recipe, progress: Progress) -> str:
     """The recipe's image reference; builds it only where it does not exist yet."""
     if docker.image_exists(recipe.reference):
         return recipe.reference
-    progress(f"building image {recipe.reference}")
-    docker.run(
-        *("build", "--quiet", "--force-rm", "--tag", recipe.reference, "-"),
-        stdin=recipe.context(),
-        timeout_s=BUILD_TIMEOUT_S,
-    )
+    with _one_builder(recipe.repository):
+        if not docker.image_exists(recipe.reference):
+            progress(f"building image {recipe.reference}")
+            docker.run(
+                *("build", "--quiet", "--force-rm", "--tag", recipe.reference, "-"),
+                stdin=recipe.context(),
+                timeout_s=BUILD_TIMEOUT_S,
+            )
     return recipe.reference
 
 
 def remove_images(docker: Docker) -> int:
-    """Remove every image that this package built; the number removed."""
-    listed = docker.run("images", "--quiet", "--no-trunc", "--filter", f"label={IMAGE_LABEL}")
-    ids = sorted(set(listed.split()))
-    if ids:
-        docker.run("rmi", "--force", *ids)
-    return len(ids)
+    """Remove the images that this package built and nothing uses; the number removed."""
+    removed = 0
+    while True:  # a parent goes only after its children
+        listed = docker.run("images", "--quiet", "--no-trunc", "--filter", f"label={IMAGE_LABEL}")
+        attempts = [
+            docker.attempt("rmi", "--force", image) for image in sorted(set(listed.split()))
+        ]
+        succeeded = sum(done.returncode == 0 for done in attempts)
+        removed += succeeded
+        if succeeded == 0:
+            return removed
 
 
 def _root_image(docker: Docker, distro: Distro, machine: Machine, progress: Progress) -> str:
-    bootstrapped = root_recipe(distro, machine, "debootstrap minbase").reference
-    for known in (bootstrapped, distro.registry_image):
-        if docker.image_exists(known):
-            return known
-    progress(f"{distro.name}: asking the registry for {distro.registry_image}")
-    if _pull(docker, distro.registry_image):
-        return distro.registry_image
-    progress(f"{distro.name}: no registry; bootstrapping {distro.codename} from {machine.archive}")
-    _debootstrap(docker, distro, machine, bootstrapped)
-    return bootstrapped
+    made = root_recipe(distro, machine, "debootstrap minbase").reference
+    with _one_builder(f"root-{distro.name}"):
+        for known in (made, distro.registry_image):
+            if docker.image_exists(known):
+                return known
+        progress(f"{distro.name}: asking the registry for {distro.registry_image}")
+        if _pull(docker, distro.registry_image):
+            return distro.registry_image
+        progress(f"{distro.name}: no registry; bootstrapping it from {machine.archive}")
+        _debootstrap(docker, distro, machine, made)
+        return made
 
 
 def _pull(docker: Docker, reference: str) -> bool:
@@ -112,8 +118,9 @@ def _debootstrap(docker: Docker, distro: Distro, machine: Machine, reference: st
             remedy="make a container registry reachable, or run as root with debootstrap installed "
             "(apt-get install debootstrap)",
         )
-    _remove_stale_roots()
-    folder = Path(tempfile.mkdtemp(prefix=WORK_PREFIX, dir=WORK_DIR))
+    prefix = f"{WORK_PREFIX}{distro.name}-"
+    _remove_stale_roots(prefix)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=WORK_DIR))
     try:
         _fill(folder, distro, machine)
         _import(docker, folder, reference)
@@ -148,17 +155,17 @@ def _import(docker: Docker, folder: Path, reference: str) -> None:
         raise LabError(f"docker import of {reference} failed: {done.stderr.strip()}")
 
 
-def _remove_stale_roots() -> None:
-    for leftover in WORK_DIR.glob(f"{WORK_PREFIX}*"):
+def _remove_stale_roots(prefix: str) -> None:
+    for leftover in WORK_DIR.glob(f"{prefix}*"):
         if leftover.is_dir() and not leftover.is_symlink() and leftover.stat().st_uid == 0:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
 @contextmanager
-def one_builder() -> Iterator[None]:
-    """Hold this user's machine-wide lock, so that two processes never build the same image."""
-    path = WORK_DIR / f"rigup-lab-images-{os.geteuid()}.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+def _one_builder(name: str) -> Iterator[None]:
+    """Hold this user's machine-wide lock of that name, so that nothing is built twice at once."""
+    lock = f"rigup-lab-{os.geteuid()}-{name.replace('/', '-')}.lock"
+    handle = os.open(WORK_DIR / lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +77,11 @@ def up(
     docker.require()
     with _one_at_a_time(home):
         granted = access.prepare(lab_dir(home))
-        vendor = server.ensure(docker, owner, progress)
+        vendor, images = _prepare_together(docker, owner, chosen, progress)
         for index, distro in enumerate(chosen):
             name = f"lab{index + 1:02}"
             config = render_config(f"{owner}.{name}", gpu_model, gpus) if gpus else None
-            _ensure_host(docker, owner, name, distro, config, progress)
+            _ensure_host(docker, owner, name, distro, images[distro], config, progress)
         hosts = list_hosts(docker, owner)
         keys = _wait_for_all(docker, hosts, granted, progress)
         _pin(home, keys)
@@ -123,12 +124,27 @@ def _refuse_nonsense(count: int, gpus: int) -> None:
         raise UsageError(f"cannot simulate {gpus} GPUs per host", remedy=f"--gpus 0 to {MAX_GPUS}")
 
 
+def _prepare_together(
+    docker: Docker, owner: str, distros: Sequence[Distro], progress: Progress
+) -> tuple[inventory_file.VendorRepository, dict[Distro, str]]:
+    """The repository server and one image per distro, made at the same time."""
+    with ThreadPoolExecutor() as pool:
+        images = {distro: pool.submit(host_image, distro, progress) for distro in set(distros)}
+        vendor = server.ensure(docker, owner, progress)
+        return vendor, {distro: future.result() for distro, future in images.items()}
+
+
 def _ensure_host(
-    docker: Docker, owner: str, name: str, distro: Distro, config: str | None, progress: Progress
+    docker: Docker,
+    owner: str,
+    name: str,
+    distro: Distro,
+    image: str,
+    config: str | None,
+    progress: Progress,
 ) -> None:
     known = {host.name: host for host in list_hosts(docker, owner)}.get(name)
     if known is None or known.state == "created":
-        image = host_image(distro, progress)
         progress(f"{name}: creating a {distro.name} host")
         create_host(docker, owner, name, distro.name, image, config)
     elif known.state == "paused":

@@ -16,7 +16,7 @@ from provisioner.lab.containers import (
     free_port,
 )
 from provisioner.lab.docker import Docker
-from provisioner.lab.images import Progress, build, local_base, one_builder
+from provisioner.lab.images import Progress, build, local_base
 from provisioner.lab.inventory_file import VendorRepository
 from provisioner.lab.vendor.image import tools_recipe, vendor_recipe
 
@@ -63,9 +63,8 @@ def bridge_gateway(network: str) -> str:
 
 def _image(docker: Docker, progress: Progress) -> str:
     base = local_base(progress=progress)
-    with one_builder():
-        tools = build(docker, tools_recipe(base), progress)
-        return build(docker, vendor_recipe(tools), progress)
+    tools = build(docker, tools_recipe(base), progress)
+    return build(docker, vendor_recipe(tools), progress)
 
 
 def _create(docker: Docker, owner: str, container: str, image: str, port: int | None) -> None:

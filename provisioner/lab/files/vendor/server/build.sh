@@ -34,7 +34,7 @@ for package in debs/*/; do
   repository=$(cat "$package/REPOSITORY")
   rm "$package/REPOSITORY"
   mkdir -p "built/$repository"
-  dpkg-deb --root-owner-group --build "$package" "built/$repository" > /dev/null
+  dpkg-deb --root-owner-group -Zgzip --build "$package" "built/$repository" > /dev/null
 done
 
 while read -r repository path; do

@@ -173,13 +173,39 @@ static int query(char *fields_text, const char *format, const char *only)
     return EXIT_SUCCESS;
 }
 
-static int query_apps(const char *format)
+static int app_known(const char *field)
 {
-    char uuid[96];
+    return strcmp(field, "pid") == 0 || strcmp(field, "gpu_uuid") == 0 ||
+           strcmp(field, "used_memory") == 0 || strcmp(field, "used_gpu_memory") == 0;
+}
+
+static void print_app(char **fields, int count, const char *uuid, const nvmlProcessInfo_t *app, int units)
+{
+    for (int field = 0; field < count; field++) {
+        fputs(field ? ", " : "", stdout);
+        if (strcmp(fields[field], "pid") == 0)
+            printf("%u", app->pid);
+        else if (strcmp(fields[field], "gpu_uuid") == 0)
+            fputs(uuid, stdout);
+        else
+            printf("%llu%s", app->usedGpuMemory >> 20, units ? " MiB" : "");
+    }
+    putchar('\n');
+}
+
+static int query_apps(char *fields_text, const char *format)
+{
+    char *fields[MAX_FIELDS], uuid[96];
+    int fields_count = split(fields_text, fields);
     nvmlDevice_t device;
     nvmlProcessInfo_t infos[64];
+    for (int field = 0; field < fields_count; field++)
+        if (!app_known(fields[field])) {
+            printf("Field \"%s\" is not a valid field to query.\n\n", fields[field]);
+            return EXIT_BAD_ARGUMENT;
+        }
     if (strstr(format, "noheader") == NULL)
-        puts("gpu_uuid, pid, used_gpu_memory [MiB]");
+        print_header(fields, fields_count);
     for (unsigned index = 0; index < count_gpus(); index++) {
         unsigned count = 64;
         if (nvmlDeviceGetHandleByIndex_v2(index, &device) != NVML_SUCCESS ||
@@ -187,8 +213,7 @@ static int query_apps(const char *format)
             continue;
         nvmlDeviceGetUUID(device, uuid, sizeof uuid);
         for (unsigned app = 0; app < count; app++)
-            printf("%s, %u, %llu%s\n", uuid, infos[app].pid, infos[app].usedGpuMemory >> 20,
-                   strstr(format, "nounits") ? "" : " MiB");
+            print_app(fields, fields_count, uuid, &infos[app], strstr(format, "nounits") == NULL);
     }
     return EXIT_SUCCESS;
 }
@@ -201,52 +226,95 @@ static char *value_of(const char *argument, const char *option)
                : NULL;
 }
 
+struct options {
+    int action; /* t: table, L: list, q: everything, f: fields, a: apps, p: persistence, v, h */
+    char *fields;
+    const char *format, *only;
+    unsigned mode;
+};
+
+/* "--name=value" options; 1 when it was one. */
+static int long_option(struct options *options, const char *argument)
+{
+    char *value;
+    if ((value = value_of(argument, "--query-gpu")) != NULL) {
+        options->action = 'f';
+        options->fields = value;
+    } else if ((value = value_of(argument, "--query-compute-apps")) != NULL) {
+        options->action = 'a';
+        options->fields = value;
+    } else if ((value = value_of(argument, "--format")) != NULL)
+        options->format = value;
+    else if ((value = value_of(argument, "--id")) != NULL)
+        options->only = value;
+    else
+        return 0;
+    return 1;
+}
+
+/* Options without a value; 1 when it was one. */
+static int flag(struct options *options, const char *argument)
+{
+    static const struct {
+        const char *name;
+        int action;
+    } flags[] = {{"-L", 'L'}, {"--list-gpus", 'L'}, {"-q", 'q'}, {"--query", 'q'}, {"--version", 'v'},
+                 {"--help-query-gpu", 'h'}};
+    for (size_t index = 0; index < sizeof flags / sizeof flags[0]; index++)
+        if (strcmp(argument, flags[index].name) == 0) {
+            options->action = flags[index].action;
+            return 1;
+        }
+    return 0;
+}
+
+/* -1, or the index of the first argument that is not understood. */
+static int parse(struct options *options, int argc, char **argv)
+{
+    for (int index = 1; index < argc; index++) {
+        if (long_option(options, argv[index]) || flag(options, argv[index]))
+            continue;
+        if (strcmp(argv[index], "-i") == 0 && index + 1 < argc)
+            options->only = argv[++index];
+        else if (strcmp(argv[index], "-pm") == 0 && index + 1 < argc) {
+            options->action = 'p';
+            options->mode = (unsigned)atoi(argv[++index]);
+        } else
+            return index;
+    }
+    return -1;
+}
+
+static int act(const struct options *options)
+{
+    switch (options->action) {
+    case 'f': return query(options->fields, options->format, options->only);
+    case 'a': return query_apps(options->fields, options->format);
+    case 'L': return list();
+    case 'q': return full();
+    case 'p': return persistence(options->mode);
+    default: return table();
+    }
+}
+
 int main(int argc, char **argv)
 {
-    char *fields = NULL, *value, *format = (char *)"csv", *only = NULL;
-    int action = 't';
-    unsigned mode = 0;
+    struct options options = {.action = 't', .format = "csv"};
+    int bad = parse(&options, argc, argv);
     nvmlReturn_t result;
-    for (int index = 1; index < argc; index++) {
-        if ((value = value_of(argv[index], "--query-gpu")) != NULL)
-            action = 'f', fields = value;
-        else if (value_of(argv[index], "--query-compute-apps") != NULL)
-            action = 'a';
-        else if ((value = value_of(argv[index], "--format")) != NULL)
-            format = value;
-        else if ((value = value_of(argv[index], "--id")) != NULL)
-            only = value;
-        else if (strcmp(argv[index], "-i") == 0 && index + 1 < argc)
-            only = argv[++index];
-        else if (strcmp(argv[index], "-pm") == 0 && index + 1 < argc)
-            action = 'p', mode = (unsigned)atoi(argv[++index]);
-        else if (strcmp(argv[index], "-L") == 0 || strcmp(argv[index], "--list-gpus") == 0)
-            action = 'L';
-        else if (strcmp(argv[index], "-q") == 0 || strcmp(argv[index], "--query") == 0)
-            action = 'q';
-        else if (strcmp(argv[index], "--help-query-gpu") == 0)
-            return smi_help();
-        else if (strcmp(argv[index], "--version") == 0)
-            action = 'v';
-        else {
-            printf("Invalid combination of input arguments. (SIMULATED) %s\n", argv[index]);
-            return EXIT_BAD_ARGUMENT;
-        }
+    if (bad >= 0) {
+        printf("Invalid combination of input arguments. (SIMULATED) %s\n", argv[bad]);
+        return EXIT_BAD_ARGUMENT;
     }
+    if (options.action == 'h')
+        return smi_help();
     if ((result = nvmlInit_v2()) != NVML_SUCCESS)
         return fail_init(result);
-    if (action == 'v')
+    if (options.action == 'v')
         return printf("NVIDIA-SMI version  : %s (SIMULATED)\n", DRIVER_VERSION) < 0;
     if (count_gpus() == 0) {
         puts("No devices were found");
         return EXIT_NOT_FOUND;
     }
-    switch (action) {
-    case 'f': return query(fields, format, only);
-    case 'a': return query_apps(format);
-    case 'L': return list();
-    case 'q': return full();
-    case 'p': return persistence(mode);
-    default: return table();
-    }
+    return act(&options);
 }
