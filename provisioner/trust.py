@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from inventory import Host
 from provisioner.errors import HostKeyChanged
 from provisioner.home import known_hosts_file, write_private
-from provisioner.transport.ssh import HostKey, fingerprint, pinned_keys, scan_host_key
+from provisioner.transport.known_hosts import fingerprint, pinned_keys
+from provisioner.transport.ssh import HostKey, scan_host_key
 from provisioner.transport.target import resolve
 
 

@@ -8,7 +8,6 @@ loopback), and output is read from the channel, never gathered by ``Connection.r
 from __future__ import annotations
 
 import base64
-import hashlib
 import logging
 import select
 import socket
@@ -37,6 +36,7 @@ from provisioner.errors import (
     UnknownHostKey,
 )
 from provisioner.transport.base import OutputSink, Session
+from provisioner.transport.known_hosts import fingerprint, pinned_keys
 from provisioner.transport.sudo import SudoDialogue
 from provisioner.transport.target import Target, parse_jump, resolve
 from provisioner.transport.upload import get_command, put_command
@@ -186,22 +186,6 @@ def scan_host_key(host: Host) -> HostKey:
     return offered[0]
 
 
-def pinned_keys(target: Target) -> dict[str, str]:
-    """Key type -> base64 of every key on file for the target."""
-    keys = paramiko.HostKeys()
-    for path in target.known_hosts:
-        if path.is_file():
-            keys.load(str(path))
-    found = keys.lookup(target.known_hosts_name)
-    return {} if found is None else {kind: key.get_base64() for kind, key in found.items()}
-
-
-def fingerprint(key_base64: str) -> str:
-    """``SHA256:…`` as ``ssh-keygen -l`` prints it."""
-    digest = hashlib.sha256(base64.b64decode(key_base64)).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
-
-
 class _RefuseUnknown(paramiko.MissingHostKeyPolicy):
     def __init__(self, host_name: str) -> None:
         self._host_name = host_name
@@ -235,9 +219,11 @@ def _fabric_connection(target: Target, sock: Any) -> fabric.Connection:
         },
     )
     connection.client.set_missing_host_key_policy(_RefuseUnknown(target.host_name))
-    for path in target.known_hosts:
-        if path.is_file():
-            connection.client.load_system_host_keys(str(path))
+    known = connection.client.get_host_keys()
+    for kind, text in pinned_keys(target).items():
+        with suppress(paramiko.SSHException, paramiko.pkey.UnknownKeyType):
+            key = paramiko.PKey.from_type_string(kind, base64.b64decode(text))
+            known.add(target.known_hosts_name, kind, key)
     return connection
 
 
