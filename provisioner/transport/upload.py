@@ -10,6 +10,7 @@ PUT_SCRIPT = """\
 set -eu
 umask 077
 target=$1 mode=$2 size=$3
+case $target in -*) target=./$target ;; esac
 mkdir -p -- "$(dirname -- "$target")"
 temporary="$target.rigup-$$"
 trap 'rm -f -- "$temporary"' EXIT
