@@ -7,6 +7,7 @@ name works here exactly as it does for ``ssh``.
 from __future__ import annotations
 
 import getpass
+import re
 import shlex
 import shutil
 import subprocess
@@ -26,6 +27,10 @@ DEFAULT_KNOWN_HOSTS = (
     "/etc/ssh/ssh_known_hosts2",
 )
 DEFAULT_IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+
+JUMP = re.compile(
+    r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>[^\[\]@]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d+))?"
+)
 
 ReadOptions = Callable[["Host"], dict[str, list[str]]]
 
@@ -93,20 +98,20 @@ def ssh_options(host: Host) -> dict[str, list[str]]:
         words += ["-l", host.user]
     if host.port:
         words += ["-p", str(host.port)]
-    done = subprocess.run(
-        [*words, "--", host.address],
-        capture_output=True,
-        text=True,
-        timeout=SSH_G_TIMEOUT_S,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise UsageError(
-            f"ssh cannot read its configuration: {done.stderr.strip()}",
-            host=host.name,
-            remedy=f"ssh -G {shlex.quote(host.address)}",
+    try:
+        done = subprocess.run(
+            [*words, "--", host.address],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SSH_G_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
+    except subprocess.TimeoutExpired:
+        raise _unreadable(host, f"no answer within {SSH_G_TIMEOUT_S} s") from None
+    if done.returncode != 0:
+        raise _unreadable(host, done.stderr.strip())
     return parse_options(done.stdout)
 
 
@@ -121,18 +126,23 @@ def parse_options(text: str) -> dict[str, list[str]]:
 
 
 def parse_jump(jump: str) -> tuple[str | None, str, int | None]:
-    """``[user@]host[:port]`` as (user, host, port), the form of ProxyJump in ssh_config(5)."""
-    user, _, place = jump.rpartition("@")
-    bracketed = place.startswith("[")
-    address, _, port = place.rpartition("]:") if bracketed else place.rpartition(":")
-    if not address:
-        address, port = place, ""
-    address = address.strip("[]")
-    if not address or (port and not port.isdigit()):
+    """``[user@]host[:port]`` or ``ssh://[user@]host[:port]`` as (user, host, port), the forms of
+    ProxyJump in ssh_config(5); an IPv6 address stands in brackets."""
+    found = JUMP.fullmatch(jump)
+    if found is None:
         raise ConnectError(
             f"cannot read the jump host {jump!r}", remedy="write it as [user@]host[:port]"
         )
-    return user or None, address, int(port) if port else None
+    port = found["port"]
+    return found["user"], found["v6"] or found["name"], int(port) if port else None
+
+
+def _unreadable(host: Host, reason: str) -> UsageError:
+    return UsageError(
+        f"ssh cannot read its configuration: {reason}",
+        host=host.name,
+        remedy=f"ssh -G {shlex.quote(host.address)}",
+    )
 
 
 def _identities(host: Host, options: dict[str, list[str]]) -> tuple[Path, ...]:
