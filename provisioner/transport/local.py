@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from provisioner.command import Command, Result
-from provisioner.errors import CommandFailed, CommandTimeout
+from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost
 from provisioner.transport.base import OutputSink, Session
 from provisioner.transport.upload import get_command, put_command
 
 DEFAULT_TIMEOUT_S = 900.0
+CLOSE_GRACE_S = 5.0
 
 
 class LocalTransport:
@@ -34,16 +38,17 @@ class LocalTransport:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=Path.home(),
+            start_new_session=True,
         )
         timeout = command.timeout_s or DEFAULT_TIMEOUT_S
         try:
             stdout, stderr = process.communicate(command.stdin, timeout=timeout)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            process.communicate()
-            raise CommandTimeout(
-                f"`{command}` did not end in time", host=self._host_name
-            ) from error
+        except BaseException as error:
+            _end_all(process)
+            if isinstance(error, subprocess.TimeoutExpired):
+                message = f"`{command}` did not end in time"
+                raise CommandTimeout(message, host=self._host_name) from error
+            raise
         if on_output is not None:
             on_output(stdout + stderr)
         return Result(command, process.returncode, stdout, stderr)
@@ -94,7 +99,10 @@ class ProcessSession:
 
     def write(self, data: bytes) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(data)
+        try:
+            self._process.stdin.write(data)
+        except (OSError, ValueError) as error:
+            raise ConnectionLost("the program has ended") from error
 
     def stderr_tail(self) -> str:
         return self._stderr[-8192:].decode("utf-8", "replace")
@@ -106,9 +114,22 @@ class ProcessSession:
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         self._process.terminate()
-        self._process.wait()
+        try:
+            self._process.wait(CLOSE_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._drain.join(CLOSE_GRACE_S)
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None
-        while chunk := self._process.stderr.read(4096):
-            self._stderr.extend(chunk)
+        with self._process.stderr as stderr:
+            while chunk := stderr.read(4096):
+                self._stderr.extend(chunk)
+
+
+def _end_all(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it started (it leads a session of its own)."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
