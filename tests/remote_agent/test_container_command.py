@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 
 from remote_agent.layout import JobPaths
@@ -31,7 +30,7 @@ def test_argv_runs_exactly_and_in_place():
     assert words[:4] == ["docker", "run", "--name", "rigup-job-1"]
     tail = words.index("--entrypoint")
     assert words[tail:] == ["--entrypoint", "python", "pytorch:2.9", "train.py", "--lr", "1e-4"]
-    options = dict(itertools.pairwise(words))
+    options = {word: words[place + 1] for place, word in enumerate(words[:-1])}
     assert options["--gpus"] == '"device=GPU-a,GPU-b"'
     assert options["--mount"] == f"type=bind,source={PATHS.root},target={PATHS.root}"
     assert options["--workdir"] == PATHS.work
