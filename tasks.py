@@ -17,7 +17,7 @@ from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit
+from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 from invoke.tasks import task
 
@@ -25,6 +25,8 @@ from inventory import Host, Inventory, InventoryError, find_inventory, load_inve
 from provisioner import jobs as job_facade
 from provisioner import show, trust
 from provisioner.command import Secret
+from provisioner.containers import on_hosts as containers
+from provisioner.containers.facade import Wish, alias_of
 from provisioner.errors import BlockedError, ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.provisioning import provision_hosts, read_facts
@@ -355,7 +357,7 @@ def dashboard(
     help={
         "host": HOSTS_HELP["host"],
         "name": "name suffix: `ssh HOST-NAME` will work (default: torch)",
-        "gpus": "all, none, or indices such as 0,1",
+        "gpus": "all, none, or indices such as 0,1 (default: all there are)",
         "image": "image reference (default: chosen to fit the host)",
         "recreate": "replace a container that differs",
         "inventory": HOSTS_HELP["inventory"],
@@ -365,23 +367,20 @@ def container_up(
     context: Context,
     host: Text = None,
     name: str = "torch",
-    gpus: str = "all",
+    gpus: Text = None,
     image: Text = None,
     recreate: bool = False,
     inventory: Text = None,
 ) -> int:
     """Start an SSH-enabled PyTorch container; then `ssh HOST-torch` works."""
-    from provisioner.containers import facade as containers
-
+    wish = Wish(name=name, image=image, gpus=gpus, recreate=recreate)
     results = job_facade.on_each(
         _hosts(host, None, False, inventory),
-        lambda one: containers.up(
-            one, name=name, gpus=gpus, image=image, recreate=recreate, progress=_note
-        ),
+        lambda one: containers.up(one, wish, _note),
     )
-    for _, up, _ in results:
-        if up is not None:
-            print(f"{up.alias}: {up.image}, try: ssh {up.alias}")
+    for one, info, _ in results:
+        if info is not None:
+            print(show.container_up(alias_of(one, name), info))
     _complain_all(results)
     return _worst(results)
 
@@ -396,14 +395,12 @@ def container_list(
     json: bool = False,
 ) -> int:
     """rigup's containers on the hosts (default: all hosts)."""
-    from provisioner.containers import facade as containers
-
     hosts = _hosts(host, group, all_ or not (host or group), inventory)
     results = job_facade.on_each(hosts, containers.list_on)
     if json:
         print(show.as_json(_by_host(results)))
     else:
-        print(containers.table(results))
+        print(show.container_table([(one.name, found or ()) for one, found, _ in results]))
     _complain_all(results)
     return _worst(results)
 
@@ -422,17 +419,15 @@ def container_ssh(
     inventory: Text = None,
 ) -> int:
     """Open a shell in the container. A command may follow after --"""
-    from provisioner.containers import facade as containers
-
     [one] = _exactly_one(_hosts(host, None, False, inventory))
-    alias = containers.alias(one, name)
-    os.execvp("ssh", ["ssh", alias, *_after_dashes(sys.argv)])  # noqa: S606
+    os.execvp("ssh", ["ssh", alias_of(one, name), *_after_dashes(sys.argv)])  # noqa: S606
 
 
 @command(
     help={
         "host": HOSTS_HELP["host"],
         "name": "name suffix (default: torch)",
+        "forget": "remove its home directory and host keys too",
         "inventory": HOSTS_HELP["inventory"],
     }
 )
@@ -440,17 +435,16 @@ def container_down(
     context: Context,
     host: Text = None,
     name: str = "torch",
+    forget: bool = False,
     inventory: Text = None,
 ) -> int:
-    """Remove the container; its mounts and host keys stay."""
-    from provisioner.containers import facade as containers
-
+    """Remove the container; its home directory, mounts and host keys stay."""
     results = job_facade.on_each(
-        _hosts(host, None, False, inventory), lambda one: containers.down(one, name=name)
+        _hosts(host, None, False, inventory), lambda one: containers.down(one, name, forget=forget)
     )
     for one, removed, error in results:
         if error is None:
-            print(f"{containers.alias(one, name)}: {'removed' if removed else 'was not there'}")
+            print(f"{alias_of(one, name)}: {'removed' if removed else 'was not there'}")
     _complain_all(results)
     return _worst(results)
 
@@ -466,7 +460,7 @@ def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13"
         home=rigup_home(),
         progress=_note,
     )
-    print(lab.describe(made))
+    print(show.lab(made))
     return ExitCode.DONE
 
 
@@ -476,7 +470,7 @@ def lab_status(context: Context, json: bool = False) -> int:
     from provisioner import lab
 
     found = lab.status(rigup_home())
-    print(show.as_json(found) if json else lab.describe(found))
+    print(show.as_json(found) if json else show.lab(found))
     return ExitCode.DONE
 
 
@@ -636,6 +630,16 @@ def _namespace() -> Collection:
 namespace = _namespace()
 
 
+class _Rigup(Program):
+    """Invoke's program; a command line that it cannot parse is a usage error (exit 2)."""
+
+    def parse_tasks(self) -> None:
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise Exit(f"{error}\ntry: rigup --list", code=int(ExitCode.USAGE)) from error
+
+
 def main() -> None:
     """The console script ``rigup``."""
-    Program(namespace=namespace, version=version("rigup"), name="rigup", binary="rigup").run()
+    _Rigup(namespace=namespace, version=version("rigup"), name="rigup", binary="rigup").run()

@@ -15,6 +15,10 @@ from provisioner.transport.upload import put_command
 class Action(Protocol):
     """Something done to a host, that can be shown before it is done."""
 
+    @property
+    def label(self) -> str:
+        """A few words for people who watch; empty: the description serves."""
+
     def describe(self) -> str:
         """One line, as exact as the action is."""
 
@@ -24,9 +28,10 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """Run one command; it must succeed."""
+    """Run one command; it must succeed. ``label``: what to show while it runs."""
 
     command: Command
+    label: str = ""
 
     def describe(self) -> str:
         return str(self.command)
@@ -42,6 +47,7 @@ class WriteFile:
     path: PurePosixPath
     content: str
     mode: int = 0o644
+    label: str = ""
 
     def describe(self) -> str:
         return f"write {self.path}"

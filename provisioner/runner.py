@@ -144,7 +144,7 @@ def _bring_about(
         return facts, _report(step, outcome, "changed")
     progress(job.host.name, step.name, f"changing: {outcome.reason}")
     for action in outcome.actions:
-        progress(job.host.name, step.name, f"  {action.describe()}")
+        progress(job.host.name, step.name, f"  {action.label or action.describe()}")
         action.apply(job.transport)
     facts = _gather(job)
     _require_converged(job, step, outcome, check(step, facts, job.host))

@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from provisioner.containers.engine import ContainerInfo
 from provisioner.errors import RigupError
+from provisioner.lab import Lab
 from provisioner.runner import HostReport, StepReport
 from provisioner.text import printable
 from remote_agent.protocol.job import JobRecord
@@ -119,6 +121,35 @@ def facts(found: dict[str, Any]) -> str:
         else:
             lines.append(f"  {name}: {printable(str(value))}")
     return "\n".join(lines)
+
+
+def container_up(alias: str, container: ContainerInfo) -> str:
+    state = "started" if container.changed else "already as asked"
+    return (
+        f"{alias}: {state}, image {container.image}, GPUs {container.gpus}, "
+        f"port {container.ssh_port} on the host's loopback\ntry: ssh {alias}"
+    )
+
+
+def container_table(rows: Sequence[tuple[str, Sequence[ContainerInfo]]]) -> str:
+    """A row per container."""
+    cells: list[tuple[str, ...]] = [("SSH", "STATE", "GPUS", "PORT", "IMAGE")]
+    for host, containers in rows:
+        for info in containers:
+            alias, port = f"{host}-{info.name}", str(info.ssh_port)
+            cells.append((alias, info.state, info.gpus, port, info.image))
+    return table(cells) if len(cells) > 1 else "no containers; start one with: container.up"
+
+
+def lab(found: Lab) -> str:
+    """The practice hosts, a row each."""
+    if not found.hosts:
+        return "no practice hosts; start some with: lab.up --hosts 2"
+    cells: list[tuple[str, ...]] = [("HOST", "DISTRO", "STATE", "SSH", "GPUS")]
+    for host in found.hosts:
+        place = f"127.0.0.1:{host.port}"
+        cells.append((host.name, host.distro, host.state, place, "SIMULATED"))
+    return f"{table(cells)}\ninventory: {found.inventory}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

@@ -53,6 +53,7 @@ class FetchKey:
 
     source: VendorSource
     path: PurePosixPath
+    label: str = ""
 
     def describe(self) -> str:
         return (
@@ -132,7 +133,10 @@ class Debian:
         return tuple(actions)
 
     def install(self, *packages: str) -> tuple[Action, ...]:
-        return (Run(_apt_get("update")), Run(_apt_get("install", "-y", *packages)))
+        return (
+            Run(_apt_get("update"), "apt-get update"),
+            Run(_apt_get("install", "-y", *packages), f"apt-get install {' '.join(packages)}"),
+        )
 
 
 def _mirrored(official: VendorSource, mirror: Repository) -> VendorSource:

@@ -22,6 +22,7 @@ class DeployAgent:
 
     state_dir: str
     digest: str
+    label: str = "upload the agent"
 
     def describe(self) -> str:
         return f"upload the agent as {self.state_dir}/agent/{self.digest[:12]}….pyz"

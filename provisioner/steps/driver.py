@@ -11,6 +11,8 @@ from provisioner.hardware import DriverChoice, choose_driver
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
 
+# The pinning package must be installed before the driver is resolved: in one transaction apt takes
+# the newest branch (driver installation guide, version locking).
 PACKAGE = {"open": "nvidia-open", "proprietary": "cuda-drivers"}
 """Driver installation guide: metapackages of NVIDIA's own repository."""
 
@@ -62,10 +64,13 @@ def _installation(facts: Facts, host: Host, choice: DriverChoice) -> Outcome:
     os = facts[OS]
     platform = platform_of(os)
     source = platform.vendor_source("nvidia", os, host)
-    packages = (f"nvidia-driver-pinning-{choice.branch}", PACKAGE[choice.flavour])
     return Change(
         f"no NVIDIA driver; chosen: {choice.branch}, {choice.flavour} modules ({choice.why})",
-        (*platform.source_actions(source, facts), *platform.install(*packages)),
+        (
+            *platform.source_actions(source, facts),
+            *platform.install(f"nvidia-driver-pinning-{choice.branch}"),
+            *platform.install(PACKAGE[choice.flavour]),
+        ),
         needs_reboot=True,
     )
 
