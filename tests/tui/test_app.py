@@ -203,6 +203,19 @@ async def test_stop_asks_first(board) -> None:
         assert agent.stops == [("job-one", 10.0)]
 
 
+async def test_stop_is_about_the_job_under_the_cursor(board) -> None:
+    agent = training()
+    agent.records["job-two"] = job("job-two", SUCCEEDED)
+    async with board({"gpu01": agent}) as b:
+        await b.until(lambda: b.log_lines == ["step 1"])
+        await b.pilot.press("j", "k", "ctrl+d")
+        await b.until(lambda: "job-one on gpu01" in b.text())
+        await b.press("escape")
+        await b.pilot.press("j", "ctrl+d")
+        await b.pilot.pause()
+        assert not b.app.screen.is_modal
+
+
 async def test_kill_has_no_grace(board) -> None:
     agent = training()
     async with board({"gpu01": agent}) as b:

@@ -70,7 +70,6 @@ class FleetScreen(Screen[None]):
         self._fleet_panel = Vertical(self._fleet_title, self._fleet, id="fleet-panel")
         self._jobs_panel = Vertical(self._jobs_title, self._jobs, id="jobs-panel")
         self.log_panel = LogPanel(id="log-panel")
-        self._chosen: JobKey | None = None
         self._announced: JobKey | None = None
         self._touched = False
 
@@ -167,7 +166,6 @@ class FleetScreen(Screen[None]):
         if event.rows is not self._jobs:
             return
         self._touched = self._touched or event.by_user
-        self._chosen = event.key if isinstance(event.key, JobKey) else None
         self.refresh_bindings()
         if event.by_user:
             self.set_timer(SETTLE_S, self._announce)
@@ -180,6 +178,12 @@ class FleetScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         self.show(self._state, self._clock)
+
+    @property
+    def _chosen(self) -> JobKey | None:
+        """The job under the cursor."""
+        key = self._jobs.key
+        return key if isinstance(key, JobKey) else None
 
     @property
     def _is_zoomed(self) -> bool:
