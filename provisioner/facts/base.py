@@ -53,7 +53,8 @@ class FactUnreadable(RigupError):
 
 @dataclass(frozen=True)
 class Fact(Generic[T]):
-    """One subject. ``parse`` may raise ValueError: the fact is then unreadable, not absent."""
+    """One subject. ``parse`` may raise ValueError: the fact is then unreadable, not absent. So it
+    is where an answer has another shape than the parser takes for granted."""
 
     name: str
     script: str
@@ -129,7 +130,7 @@ def _parse_one(fact: Fact[Any], output: Output | None) -> Any:
         return Unreadable("the host did not answer this part, or answered far too much")
     try:
         return fact.parse(output)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return Unreadable(f"{error} in {output.text.strip()[:200]!r}")
 
 

@@ -30,8 +30,13 @@ command -v docker >/dev/null && echo installed=1
 [ -d /snap/docker ] && echo snap=1
 systemctl is-active -q docker 2>/dev/null && echo active=1
 systemctl is-enabled -q docker 2>/dev/null && echo enabled=1
-if [ -e /etc/docker/daemon.json ]; then
-  printf 'daemon=%s\n' "$(as_root cat /etc/docker/daemon.json | tr '\n' ' ')"
+file=/etc/docker/daemon.json
+if [ -e "$file" ]; then
+  if daemon=$(cat "$file" 2>/dev/null || as_root cat "$file"); then
+    printf 'daemon=%s\n' "$(printf '%s' "$daemon" | tr '\n' ' ')"
+  else
+    echo daemon_unreadable=1
+  fi
 fi
 if command -v docker >/dev/null; then
   printf 'info=%s\n' "$(as_root timeout 20 docker info --format '{{json .}}' 2>&1 | tr '\n' ' ')"
@@ -42,6 +47,8 @@ exit 0
 
 def parse(output: Output) -> DockerFacts:
     values = dict(line.split("=", 1) for line in output.text.splitlines() if "=" in line)
+    if "daemon_unreadable" in values:
+        raise ValueError("/etc/docker/daemon.json may not be read")
     info, error = _info(values.get("info"))
     return DockerFacts(
         installed="installed" in values,
@@ -60,6 +67,8 @@ def parse(output: Output) -> DockerFacts:
 def _info(text: str | None) -> tuple[dict[str, Any], str | None]:
     if text is None:
         return {}, None
+    if text.startswith("sudo: "):
+        raise ValueError("docker may not be asked without root")
     start = text.find("{")
     try:
         info, _ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else ({}, 0)

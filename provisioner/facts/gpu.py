@@ -68,8 +68,11 @@ done
 disk=$(modinfo -F version nvidia 2>/dev/null) && [ -n "$disk" ] && echo "disk=$disk"
 if command -v nvidia-smi >/dev/null; then
   echo smi=1
-  limited nvidia-smi --format=csv,noheader,nounits \
-    --query-gpu=index,uuid,driver_version,memory.total,compute_cap,name 2>&1 | sed 's/^/gpu|/'
+  {
+    limited nvidia-smi --format=csv,noheader,nounits \
+      --query-gpu=index,uuid,driver_version,memory.total,compute_cap,name 2>&1 ||
+      echo "nvidia-smi ended with status $?"
+  } | sed 's/^/gpu|/'
 fi
 exit 0
 """

@@ -39,6 +39,7 @@ SCRIPT = f"""
 command -v dpkg-query >/dev/null || exit 3
 dpkg-query -W -f '${{db:Status-Abbrev}}|${{Package}}|${{Version}}\\n' {" ".join(WATCHED)} \
   'nvidia-driver-pinning-*' 2>/dev/null
+[ $? -le 1 ] || exit 4  # 1 only says that one of them is not there
 printf 'audit|%s\\n' "$(dpkg --audit 2>/dev/null | wc -l)"
 exit 0
 """
@@ -47,6 +48,8 @@ exit 0
 def parse(output: Output) -> PackageFacts:
     if output.exit_code == 3:
         return PackageFacts(None, {})
+    if output.exit_code != 0:
+        raise ValueError("dpkg-query cannot read the package database")
     rows = [line.split("|") for line in output.text.splitlines() if line.count("|") == 2]
     return PackageFacts(
         manager="apt",
