@@ -11,7 +11,7 @@
     jobs/<id>/outputs/ work/ home/
     blobs/ab/<sha256>          file contents of code snapshots; blobs/partial/ while uploading
     manifests/<sha256>         listings of code snapshots
-    dispatcher.lock            held by the one dispatcher
+    dispatcher.<machine>.lock  held by the one dispatcher
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 
 from remote_agent.files import make_private
+from remote_agent.processes import machine_id
 
 DEFAULT_STATE_DIR = "~/.rigup"
 
@@ -30,7 +31,7 @@ class Layout:
         self.blobs = os.path.join(root, "blobs")
         self.partial = os.path.join(root, "blobs", "partial")
         self.manifests = os.path.join(root, "manifests")
-        self.dispatcher_lock = os.path.join(root, "dispatcher.lock")
+        self.dispatcher_lock = os.path.join(root, "dispatcher.%s.lock" % machine_id()[:12])
 
     @classmethod
     def open(cls, state_dir: str) -> Layout:

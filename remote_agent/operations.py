@@ -57,6 +57,7 @@ class Operations:
 
     def begin(self) -> None:
         """First contact: correct the records, and let waiting jobs start."""
+        self.store.clear_leftovers()
         if any(record.state == QUEUED for record in self._records()):
             start_dispatcher(self._layout)
 

@@ -36,6 +36,16 @@ def boot_id() -> str:
         return file.read().strip()
 
 
+def machine_id() -> str:
+    """Tells machines apart that share a home directory; see machine-id(5)."""
+    try:
+        with open("/etc/machine-id") as file:
+            found = file.read().strip()
+    except OSError:
+        found = ""
+    return found or os.uname().nodename
+
+
 def stat(pid: int) -> Optional[Stat]:
     """None when there is no such process. See proc(5); the name may hold spaces and brackets."""
     try:

@@ -21,7 +21,6 @@ from remote_agent.wire import Wire
 
 def serve(state_dir: str) -> int:
     """Speak the protocol on stdin and stdout until stdin ends. Returns the exit code."""
-    os.umask(0o077)
     server = Server(Layout.open(state_dir))
     try:
         server.run()

@@ -18,6 +18,7 @@ from remote_agent.files import (
     write_json,
 )
 from remote_agent.layout import Layout
+from remote_agent.processes import machine_id
 from remote_agent.protocol.job import (
     FINAL,
     JOB_ID,
@@ -31,12 +32,22 @@ from remote_agent.protocol.job import (
 Stamp = Tuple[int, int]
 
 
-class JobStore:
-    """``clock`` gives seconds since the epoch."""
+LEFTOVER_AGE_S = 3600.0
 
-    def __init__(self, layout: Layout, clock: Callable[[], float] = time.time) -> None:
+
+class JobStore:
+    """``clock`` gives seconds since the epoch. Jobs of another ``machine`` that keeps its state
+    in the same (network) directory are not ours to see or judge."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        clock: Callable[[], float] = time.time,
+        machine: Optional[str] = None,
+    ) -> None:
         self.layout = layout
         self._clock = clock
+        self._machine = machine or machine_id()
         self._seen: Dict[str, Tuple[Stamp, JobRecord]] = {}
 
     def create(self, spec: JobSpec, boot_id: str) -> Tuple[JobRecord, bool]:
@@ -119,10 +130,17 @@ class JobStore:
         record = self.record(job_id)
         if not record.is_final:
             raise AgentFault("not-final", "%s is still %s: stop it first" % (job_id, record.state))
-        doomed = os.path.join(self.layout.jobs, ".removed.%s" % job_id)
+        doomed = os.path.join(self.layout.jobs, ".%s.%d.removed" % (job_id, os.getpid()))
         os.rename(self.layout.job(job_id).root, doomed)
         self._seen.pop(job_id, None)
         remove_tree(doomed)
+
+    def clear_leftovers(self) -> None:
+        """Delete what processes that were killed half-way have left: old hidden directories."""
+        for name in os.listdir(self.layout.jobs):
+            path = os.path.join(self.layout.jobs, name)
+            if name.startswith(".") and self._clock() - os.stat(path).st_mtime > LEFTOVER_AGE_S:
+                remove_tree(path)
 
     def _write_new(self, root: str, spec: JobSpec, boot_id: str) -> None:
         paths = type(self.layout.job(spec.job_id))(root)
@@ -130,7 +148,8 @@ class JobStore:
             make_private(directory)
         write_json(paths.spec, spec.to_json())
         now = self._clock()
-        write_json(paths.state, {"state": QUEUED, "created_at": now, "boot_id": boot_id})
+        state = {"state": QUEUED, "created_at": now, "boot_id": boot_id}
+        write_json(paths.state, dict(state, machine=self._machine))
         write_atomic(paths.log, b"")
 
     def _existing(self, spec: JobSpec) -> JobRecord:
@@ -149,7 +168,10 @@ class JobStore:
 
     def _read(self, job_id: str) -> JobRecord:
         paths = self.layout.job(job_id)
-        return JobRecord.from_json(dict(read_json(paths.state), spec=read_json(paths.spec)))
+        state = read_json(paths.state)
+        if state.get("machine", self._machine) != self._machine:
+            raise AgentFault("no-such-job", "%s runs on another machine" % job_id)
+        return JobRecord.from_json(dict(state, spec=read_json(paths.spec)))
 
     def _known(self, job_id: str) -> str:
         if not isinstance(job_id, str) or not JOB_ID.match(job_id):

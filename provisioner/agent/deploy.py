@@ -21,7 +21,6 @@ PYTHON_REMEDY = (
 )
 
 LOCATE = r"""
-umask 077
 case $1 in /*) dir=$1 ;; "~/"*) dir=$HOME/${1#"~/"} ;; *) dir=$HOME/$1 ;; esac
 """
 
@@ -32,6 +31,7 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; t
   python3 --version 2>&1 || echo "no python3 on PATH"
   exit 44
 fi
+umask 077
 mkdir -p "$dir/agent" || exit 1
 chmod 700 "$dir" || exit 1
 find "$dir/agent" -name '*.pyz' ! -name "$2.pyz" -mtime +"$3" -delete 2>/dev/null

@@ -71,7 +71,7 @@ class ContainerRuntime(Runtime):
     def stop(self, grace_s: float) -> None:
         """Docker itself waits for the grace period; the client process ends with the container."""
         env = self._client_environment(())
-        argv = ["docker", "stop", "--time", str(max(1, round(grace_s))), self._name]
+        argv = ["docker", "stop", "-t", str(max(1, round(grace_s))), self._name]
         launch(argv, self.job.paths.root, env, os.devnull)
 
     def kill(self) -> None:

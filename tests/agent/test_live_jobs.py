@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ from provisioner.errors import AgentError, ConnectionLost
 from remote_agent.protocol.job import JobSpec
 
 TESTS = Path(__file__).parent
+SERIAL = itertools.count()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -49,18 +51,24 @@ def test_a_job_runs_to_its_end_and_says_so(agent, shell, finished):
 def test_environment_and_places(agent, shell, finished, bench):
     script = (
         'echo "$RIGUP_JOB_ID|$RIGUP_OUTPUT_DIR|$RIGUP_GPUS|${CUDA_VISIBLE_DEVICES-unset}'
-        '|$PYTHONUNBUFFERED|$MINE|${SSH_CONNECTION-gone}"; pwd; echo x > outputs/model.bin'
+        '|$PYTHONUNBUFFERED|$MINE|${SSH_CONNECTION-gone}"; pwd; echo x > outputs/model.bin; umask'
     )
     bench.env["SSH_CONNECTION"] = "1.2.3.4 5 6.7.8.9 22"
     client = bench.connect()
     client.submit(shell("job-env", script, env={"MINE": "a\nb", "CUDA_VISIBLE_DEVICES": "7"}))
     finished(client, "job-env")
     root = bench.job_dir("job-env")
-    expected = f"job-env|{root}/outputs|||1|a\nb|gone\n{root}/work\n"
+    expected = f"job-env|{root}/outputs|||1|a\nb|gone\n{root}/work\n{login_umask()}\n"
     assert client.read_log("job-env", 0).data.decode() == expected
     assert (root / "outputs/model.bin").read_text() == "x\n"
     assert (root / "spec.json").stat().st_mode & 0o777 == 0o600
     assert bench.state_dir.stat().st_mode & 0o777 == 0o700
+
+
+def login_umask() -> str:
+    mask = os.umask(0)
+    os.umask(mask)
+    return f"{mask:04o}"
 
 
 def test_failure_carries_code_and_last_exception(agent, finished, python):
@@ -95,10 +103,11 @@ def test_jobs_survive_the_death_of_the_connection(bench, shell, until, finished,
 
 
 def test_stop_leaves_no_process_behind(agent, shell, until):
-    script = """
+    hidden = f"1001.{os.getpid()}{next(SERIAL)}"  # of no environment, session or parent of ours
+    script = f"""
 trap '' TERM
 (setsid sh -c 'trap "" TERM; (setsid sleep 1000 &) ; sleep 1000' &)
-env -i setsid sleep 1001 &
+env -i /bin/sh -c '/usr/bin/setsid /bin/sleep {hidden} &'
 sleep 1000 & echo ready; wait; wait
 """
     agent.submit(shell("job-tree", script))
@@ -107,17 +116,18 @@ sleep 1000 & echo ready; wait; wait
     record = agent.stop("job-tree", grace_s=0.3)
     assert (record.state, record.verdict.cause) == ("stopped", "stopped-by-user")
     assert marked_processes("job-tree") == []
-    assert not any(b"1001" in path.read_bytes() for path in cmdlines())
+    assert not any(hidden.encode() in command for command in sleepers())
 
 
-def cmdlines() -> list[Path]:
+def sleepers() -> list[bytes]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if b"sleep\x00" in path.read_bytes():
-                found.append(path)
+            command = path.read_bytes()
         except OSError:
             continue
+        if b"sleep\0" in command:
+            found.append(command)
     return found
 
 

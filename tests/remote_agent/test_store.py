@@ -133,6 +133,27 @@ def test_remove_wants_a_final_job(store, layout):
     assert os.listdir(layout.jobs) == []
 
 
+def test_another_machine_with_the_same_home_is_left_alone(store, layout):
+    other = JobStore(layout, machine="other")
+    store.create(SPEC, "boot")
+    assert other.records() == []
+    with pytest.raises(AgentFault, match="another machine"):
+        other.record("job-1")
+    other.create(JobSpec("job-2", "two", ("true",)), "boot")
+    assert [record.job_id for record in store.records()] == ["job-1"]
+
+
+def test_leftovers_of_killed_processes_are_cleared_when_old(layout):
+    now = [os.stat(layout.jobs).st_mtime]
+    store = JobStore(layout, clock=lambda: now[0])
+    os.mkdir(os.path.join(layout.jobs, ".job-x.77"))
+    store.clear_leftovers()
+    assert os.listdir(layout.jobs)
+    now[0] += 4000.0
+    store.clear_leftovers()
+    assert not os.listdir(layout.jobs)
+
+
 @pytest.mark.parametrize("job_id", ["", "..", "a", "../job-1", "JOB", "job/1", None, 5])
 def test_strange_ids_are_no_jobs(store, job_id):
     with pytest.raises(AgentFault) as caught:

@@ -1,0 +1,52 @@
+"""What a detached process keeps of the connection that started it: nothing."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from remote_agent.detach import lasting_environment, spawn_detached
+
+REPORT = """
+import os, signal, sys, time
+told = [os.getcwd(), os.getsid(0) != int(sys.argv[2]), os.getppid() != int(sys.argv[3])]
+told.append(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+told.append([os.readlink('/proc/self/fd/%d' % fd) for fd in (0, 1)])
+told.append(os.environ.get('SSH_CONNECTION'))
+told.append(os.path.exists('/proc/self/fd/' + sys.argv[4]))
+open(sys.argv[1] + '.new', 'w').write(repr(told)); os.rename(sys.argv[1] + '.new', sys.argv[1])
+"""
+
+
+def test_a_detached_process_stands_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSH_CONNECTION", "1.2.3.4 5")
+    kept = os.open(os.devnull, os.O_RDONLY)
+    report = tmp_path / "report"
+    arguments = [str(report), str(os.getsid(0)), str(os.getpid()), str(kept)]
+    spawn_detached([sys.executable, "-c", REPORT, *arguments], keep=(kept,))
+    os.close(kept)
+    deadline = time.monotonic() + 20
+    while not report.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    nothing = [os.devnull, os.devnull]
+    assert report.read_text() == repr(["/", True, True, True, nothing, None, True])
+
+
+def test_an_enclosing_job_is_not_inherited(monkeypatch):
+    """Else stopping the outer job would end the inner one's supervisor."""
+    monkeypatch.setenv("RIGUP_JOB_ID", "outer")
+    monkeypatch.setenv("HOME", "/home/u")
+    assert "RIGUP_JOB_ID" not in lasting_environment()
+    assert lasting_environment()["HOME"] == "/home/u"
+
+
+def test_errors_go_to_the_named_file(tmp_path):
+    errors = Path(tmp_path / "errors")
+    spawn_detached(["sh", "-c", "echo broken >&2"], errors=str(errors))
+    deadline = time.monotonic() + 20
+    while not errors.exists() or errors.read_text() != "broken\n":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
