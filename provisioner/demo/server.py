@@ -10,8 +10,11 @@ import argparse
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import asyncssh
+
+CHUNK = 65536
 
 
 async def serve(port: int, host_key: Path, authorized_keys: Path) -> None:
@@ -39,10 +42,27 @@ async def _run_command(process: asyncssh.SSHServerProcess[bytes]) -> None:
         stderr=asyncio.subprocess.PIPE,
         cwd=Path.home(),
     )
-    with contextlib.suppress(asyncssh.BreakReceived, ConnectionError):
-        await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
-        await process.stdout.drain()
+    assert child.stdin is not None
+    feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
+    await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+    feeding.cancel()
     process.exit(await child.wait())
+
+
+async def _feed(source: Any, program: asyncio.StreamWriter) -> None:
+    """The client's bytes, then end of file; also when the client is gone."""
+    try:
+        await _pump(source, program)
+    finally:
+        program.close()
+
+
+async def _pump(source: Any, sink: Any) -> None:
+    """Copy until the end of the source; a side that is gone ends it quietly."""
+    with contextlib.suppress(asyncssh.Error, OSError):
+        while data := await source.read(CHUNK):
+            sink.write(data)
+            await sink.drain()
 
 
 def main() -> None:
