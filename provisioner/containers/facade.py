@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from inventory import Host
-from provisioner.containers.build import build_local_image, with_ssh
+from provisioner.containers.build import PRACTICE_NOTE, build_local_image, with_ssh
 from provisioner.containers.engine import (
     ContainerInfo,
     HostPlace,
@@ -25,6 +25,7 @@ from provisioner.containers.ssh_fragment import (
     container_options,
     ensure_include,
     host_options,
+    only_writer,
     remove_block,
     write_block,
 )
@@ -37,15 +38,19 @@ DEFAULT_NAME = "torch"
 @dataclass(frozen=True)
 class HostGpus:
     """What chooses the image. ``compute_capabilities`` is empty on a host without a GPU;
-    ``simulated`` GPUs run nothing, so they get the practice image."""
+    ``simulated`` GPUs compute nothing, so they get the practice image."""
 
     driver_version: str | None = None
     compute_capabilities: tuple[str, ...] = ()
     simulated: bool = False
 
     @property
+    def present(self) -> bool:
+        return bool(self.compute_capabilities)
+
+    @property
     def usable(self) -> bool:
-        return bool(self.compute_capabilities) and not self.simulated
+        return self.present and not self.simulated
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ def take_down(
     directory and host key."""
     existed = down(transport, name, look_at_host(transport).login.uid, forget=forget)
     remove_block(alias_of(host, name))
-    unpin(alias_of(host, name))
+    with only_writer():
+        unpin(alias_of(host, name))
     return existed
 
 
@@ -113,6 +119,8 @@ def prepare_image(
     that fits its GPUs, or without a GPU the practice image (CPU only), sent from here."""
     chosen = wanted or host.container.image
     if chosen is None and not gpus.usable:
+        why = "its GPUs are SIMULATED" if gpus.simulated else "it has no GPU"
+        progress(f"{host.name}: {why}: using the practice image ({PRACTICE_NOTE})")
         local = build_local_image(progress)
         ensure_image(transport, local, pullable=False, progress=progress)
         return local
@@ -155,9 +163,11 @@ def make_spec(
 
 
 def publish(host: Host, info: ContainerInfo) -> None:
-    """Pin the container's host keys and write the aliases of host and container."""
+    """Pin the container's host keys and write the aliases of host and container. Safe for several
+    hosts at once."""
     alias = alias_of(host, info.name)
-    pin(alias, info.host_keys)
+    with only_writer():
+        pin(alias, info.host_keys)
     write_block(host.name, host_options(host))
     write_block(alias, container_options(host, alias, info.user, info.ssh_port))
     ensure_include()

@@ -25,24 +25,28 @@ REPORT_EVERY = 128 << 20
 GZIP_LEVEL = 1
 """Fast: about 100 MB/s on one core, and a third of the size for a PyTorch image."""
 
-RECEIVE = """
+END_MARK = "rigup: docker load exited with "
+
+RECEIVE = f"""
 import subprocess, sys
-loader = subprocess.Popen(["docker", "load", "--quiet"], stdin=subprocess.PIPE)
+loader = subprocess.Popen(
+    ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stderr=subprocess.STDOUT
+)
 stdin = sys.stdin.buffer
-while True:
-    head = stdin.read(4)
-    if len(head) < 4:
-        loader.kill()
-        sys.exit("the link broke: nothing was loaded")
-    size = int.from_bytes(head, "big")
-    if size == 0:
-        break
-    try:
+try:
+    while True:
+        head = stdin.read(4)
+        if len(head) < 4:
+            loader.kill()
+            sys.exit("the link broke: nothing was loaded")
+        size = int.from_bytes(head, "big")
+        if size == 0:
+            break
         loader.stdin.write(stdin.read(size))
-    except BrokenPipeError:
-        sys.exit(loader.wait() or 1)
-loader.stdin.close()
-sys.exit(loader.wait())
+    loader.stdin.close()
+except BrokenPipeError:
+    pass
+print("{END_MARK}%d" % loader.wait(), flush=True)
 """
 
 
@@ -119,9 +123,8 @@ def send_image(transport: Transport, reference: str, progress: Progress = silent
             _send_frames(session, _reported(stream, total, host, progress))
         session.write(bytes(4))
         _await_load(session, reference, host)
-    except (ConnectionLost, BrokenPipeError):
-        # Either the link broke, or the load ended early and said why.
-        _await_load(session, reference, host)
+    except ConnectionLost:
+        _await_load(session, reference, host)  # a load that ended early said why
         raise
     finally:
         session.close()
@@ -195,14 +198,16 @@ def _await_load(session: Session, reference: str, host: str) -> None:
     said = b""
     while chunk := session.read():
         said += chunk
-    code = session.exit_code()
-    if code != 0:
-        reason = session.stderr_tail().strip() or said.decode("utf-8", "replace").strip()
-        raise RigupError(
-            f"docker load of {reference} failed: {reason or f'exit {code}'}",
-            host=host,
-            remedy="`df -h /var/lib/docker` on the host; then try again",
-        )
+    words, _, code = said.decode("utf-8", "replace").rpartition(END_MARK)
+    if code.strip() == "0":
+        return
+    if not code.strip().lstrip("-").isdigit():
+        raise ConnectionLost(f"the link broke while {reference} was sent", host=host)
+    raise RigupError(
+        f"docker load of {reference} failed: {words.strip() or f'exit {code.strip()}'}",
+        host=host,
+        remedy="is there space? `df -h /var/lib/docker` on the host; then try again",
+    )
 
 
 def _inspect(transport: Transport, reference: str, form: str) -> Result:

@@ -84,7 +84,7 @@ def without_block(text: str, alias: str) -> str:
 def write_block(alias: str, options: Options) -> None:
     """Add or replace a block in the fragment, atomically."""
     block = render_block(alias, options)
-    with _only_writer():
+    with only_writer():
         text = _read(fragment_file())
         wanted = with_block(text, alias, block)
         if wanted != text:
@@ -93,7 +93,7 @@ def write_block(alias: str, options: Options) -> None:
 
 def remove_block(alias: str) -> None:
     """Remove a block from the fragment; nothing happens where there is none."""
-    with _only_writer():
+    with only_writer():
         text = _read(fragment_file())
         wanted = without_block(text, alias)
         if wanted != text:
@@ -106,14 +106,29 @@ def ensure_include(config: Path | None = None) -> bool:
     The rest of the file, its mode and a symbolic link to it stay as they are.
     """
     path = (config or Path("~/.ssh/config").expanduser()).resolve()
-    text = _read(path)
     line = f"Include {_path(fragment_file())}"
-    if _includes_first(text, line):
-        return False
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
-    write_private(path, f"{line}\n{text}".encode("utf-8", "surrogateescape"), mode=mode)
-    path.chmod(mode)
+    with only_writer():
+        text = _read(path)
+        if _includes_first(text, line):
+            return False
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+        write_private(path, f"{line}\n{text}".encode("utf-8", "surrogateescape"), mode=mode)
+        path.chmod(mode)
     return True
+
+
+@contextmanager
+def only_writer() -> Iterator[None]:
+    """Hold the lock on rigup's SSH files, so that no two threads or commands lose each other's
+    lines. Not to be taken twice by one."""
+    home = rigup_home()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(home / ".ssh_config.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _includes_first(text: str, line: str) -> bool:
@@ -168,16 +183,3 @@ def _end(alias: str) -> str:
 
 def _read(path: Path) -> str:
     return path.read_text("utf-8", "surrogateescape") if path.exists() else ""
-
-
-@contextmanager
-def _only_writer() -> Iterator[None]:
-    """Hold the lock beside the fragment, so that no two commands lose each other's block."""
-    home = rigup_home()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(home / ".ssh_config.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -95,6 +95,8 @@ class ProcessSession:
 
     def read(self, limit: int = 65536) -> bytes:
         assert self._process.stdout is not None
+        if self._process.stdout.closed:
+            return b""
         return self._process.stdout.read(limit) or b""
 
     def write(self, data: bytes) -> None:
@@ -120,6 +122,8 @@ class ProcessSession:
             self._process.kill()
             self._process.wait()
         self._drain.join(CLOSE_GRACE_S)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
     def _read_stderr(self) -> None:
         assert self._process.stderr is not None

@@ -1,0 +1,206 @@
+"""The engine against a scripted Docker: what it asks for, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import pytest
+
+from provisioner.command import Command, Result
+from provisioner.containers.engine import (
+    PORTS,
+    ContainerInfo,
+    HostPlace,
+    choose_port,
+    down,
+    list_containers,
+    look_at_host,
+    up,
+)
+from provisioner.containers.spec import SPEC_LABEL, ContainerSpec, Login
+from provisioner.errors import CommandFailed, RigupError, UsageError
+from provisioner.transport.fake import FakeTransport
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMiDX33+6S8D3u968mV57YcPDx6uW/F0aWUbAt3uGGXU"
+SPEC = ContainerSpec(
+    name="torch",
+    image="rigup/pytorch:abc",
+    login=Login("ana", 1000, 1000),
+    ssh_port=22200,
+    keys_dir=PurePosixPath("/home/ana/.rigup/containers/torch"),
+)
+
+
+class Docker:
+    """A host with at most one container. ``refuses``: what `docker run` says instead."""
+
+    def __init__(self, *, refuses: str = "", answers: bool = True) -> None:
+        self.entry: dict[str, Any] | None = None
+        self.keys: bytes | None = None
+        self.refuses, self.answers = refuses, answers
+        self.done: list[str] = []
+
+    def add(self, spec: ContainerSpec, status: str = "running") -> None:
+        self.entry = {
+            "Name": f"/{spec.docker_name}",
+            "State": {"Status": status},
+            "Config": {"Labels": {SPEC_LABEL: spec.to_label()}},
+        }
+
+    def __call__(self, command: Command) -> Result:
+        words = command.words
+        if words[:2] == ("cat", "--"):
+            return Result(command, 0 if self.keys is not None else 1, self.keys or b"")
+        if words[0] == "python3":
+            return Result(command, 0 if self.answers else 1)
+        if words[0] == "mkdir":
+            return Result(command, 0)
+        return self._docker(command, words[1])
+
+    def _docker(self, command: Command, verb: str) -> Result:
+        if verb == "container":
+            if self.entry is None:
+                return Result(command, 1, b"[]", b"Error: No such container: x")
+            return Result(command, 0, json.dumps([self.entry]).encode())
+        if verb == "exec":
+            return Result(command, 0, KEY.encode() + b" rigup\n")
+        if verb == "ps":
+            return Result(command, 0, b"id1\n" if self.entry else b"")
+        self.done.append(verb)
+        if verb == "run":
+            if self.refuses:
+                return Result(command, 125, b"", self.refuses.encode())
+            self.add(SPEC)
+        if verb == "rm":
+            self.entry = None
+        if verb in ("start", "unpause") and self.entry:
+            self.entry["State"]["Status"] = "running"
+        return Result(command, 0, b"last words" if verb == "logs" else b"")
+
+
+def bring_up(docker: Docker, spec: ContainerSpec = SPEC, **options: Any) -> ContainerInfo:
+    ticks = iter(range(0, 10_000, 10))
+    transport = FakeTransport(docker)
+    info = up(
+        transport, spec, [KEY], sleep=lambda _: None, clock=lambda: float(next(ticks)), **options
+    )
+    docker.keys = next(iter(transport.files.values()), docker.keys)
+    return info
+
+
+def test_a_first_up_starts_it_and_reports_its_host_key() -> None:
+    docker = Docker()
+    info = bring_up(docker)
+    assert docker.done == ["run"]
+    assert info.changed
+    assert info.running
+    assert info.host_keys == (("ssh-ed25519", KEY.split()[1]),)
+
+
+def test_a_second_up_changes_nothing() -> None:
+    docker = Docker()
+    bring_up(docker)
+    docker.done.clear()
+    assert not bring_up(docker).changed
+    assert docker.done == []
+
+
+@pytest.mark.parametrize(("status", "verb"), [("exited", "start"), ("paused", "unpause")])
+def test_a_stopped_container_is_started_again(status: str, verb: str) -> None:
+    docker = Docker()
+    docker.add(SPEC, status)
+    assert bring_up(docker).changed
+    assert docker.done == [verb]
+
+
+def test_a_different_container_is_replaced_only_when_asked() -> None:
+    docker = Docker()
+    docker.add(replace(SPEC, gpus="all"))
+    with pytest.raises(UsageError, match="gpus: all -> none") as caught:
+        bring_up(docker)
+    assert "--recreate" in (caught.value.remedy or "")
+    assert docker.done == []
+    bring_up(docker, recreate=True)
+    assert docker.done == ["rm", "run"]
+
+
+def test_new_keys_need_no_restart() -> None:
+    docker = Docker()
+    docker.add(SPEC)
+    docker.keys = b"ssh-ed25519 old\n"
+    assert bring_up(docker).changed
+    assert docker.done == []
+    assert docker.keys == f"{KEY}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ('could not select device driver "" with capabilities: [[gpu]]', "toolkit"),
+        ("permission denied while trying to connect to the Docker daemon socket", "docker group"),
+        ("Bind for 127.0.0.1:22200 failed: port is already allocated", "ssh_port"),
+        ('invalid mount config for type "bind": bind source path does not exist: /x', "folder"),
+        ("sh: docker: not found", "not installed"),
+    ],
+)
+def test_a_refusal_is_cleaned_up_and_explained(said: str, remedy: str) -> None:
+    docker = Docker(refuses=said)
+    with pytest.raises(CommandFailed, match="docker run") as caught:
+        bring_up(docker)
+    assert remedy in (caught.value.remedy or "")
+    assert docker.done == ["run", "rm"]
+
+
+def test_a_container_that_never_answers_shows_its_log() -> None:
+    with pytest.raises(RigupError, match="does not answer") as caught:
+        bring_up(Docker(answers=False))
+    assert "last words" in caught.value.message
+
+
+def test_down_says_whether_there_was_one() -> None:
+    docker = Docker()
+    docker.add(SPEC)
+    assert down(FakeTransport(docker), "torch", 1000)
+    assert not down(FakeTransport(docker), "torch", 1000)
+    assert docker.done == ["rm"]
+    down(FakeTransport(docker), "torch", 1000, forget=True)
+    assert docker.done == ["rm", "volume"]
+
+
+def test_list_tells_what_docker_knows() -> None:
+    docker = Docker()
+    assert list_containers(FakeTransport(docker)) == ()
+    docker.add(replace(SPEC, gpus="0,1"), "exited")
+    [info] = list_containers(FakeTransport(docker), 1000)
+    assert (info.name, info.gpus, info.ssh_port, info.running) == ("torch", "0,1", 22200, False)
+
+
+HOST_ANSWER = b"uid=1000\ngid=1001\nname=ana\nhome=/home/ana\nCapBnd=%s\nport=56B8\nport=0016\n"
+
+
+@pytest.mark.parametrize(
+    ("bounding", "large"), [(b"000001ffffffffff", True), (b"000001fffeffffff", False)]
+)
+def test_the_host_tells_its_user_ports_and_limits(bounding: bytes, large: bool) -> None:
+    place = look_at_host(FakeTransport(lambda c: Result(c, 0, HOST_ANSWER % bounding)))
+    assert place == HostPlace(
+        Login("ana", 1000, 1001), PurePosixPath("/home/ana"), frozenset({22200, 22}), large
+    )
+
+
+def test_a_host_that_answers_nonsense_is_an_error() -> None:
+    with pytest.raises(RigupError, match="unexpected answer"):
+        look_at_host(FakeTransport(lambda c: Result(c, 0, b"Welcome!\n")))
+
+
+def test_ports_are_kept_and_free_ones_chosen() -> None:
+    place = HostPlace(SPEC.login, PurePosixPath("/home/ana"), frozenset({22200}), True)
+    known = ContainerInfo("torch", "x", "exited", 22201, "ana", "none", "i")
+    assert choose_port("torch", place, [known]) == 22201
+    assert choose_port("other", place, [known]) == 22202
+    full = replace(place, listening=frozenset(PORTS))
+    with pytest.raises(RigupError, match="is taken"):
+        choose_port("other", full, [])
