@@ -33,7 +33,6 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; t
 fi
 umask 077
 mkdir -p "$dir/agent" || exit 1
-chmod 700 "$dir" || exit 1
 find "$dir/agent" -name '*.pyz' ! -name "$2.pyz" -mtime +"$3" -delete 2>/dev/null
 if [ "$(sha256sum "$dir/agent/$2.pyz" 2>/dev/null | cut -c1-64)" = "$2" ]; then
   echo present
