@@ -184,6 +184,11 @@ def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     hint = "somebody or something on the host ended it"
     if seen.ending.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
         hint = "a crash in native code: run with PYTHONFAULTHANDLER=1 to see where"
+    if seen.ending.signal in (signal.SIGTERM, signal.SIGHUP):
+        hint = (
+            "the host ended it: a shutdown, a person, or the end of the login session where "
+            "logind.conf says KillUserProcesses=yes (then `sudo loginctl enable-linger USER`)"
+        )
     name = signal_name(seen.ending.signal)
     return FAILED, _verdict(seen, "signal", "ended by %s" % name, hint)
 

@@ -95,6 +95,11 @@ def test_user_code_xids_are_not_blamed_on_the_card():
     assert judge(Evidence(Ending(exit_code=1), kernel_lines=lines))[1].cause == "exit-code"
 
 
+def test_an_end_with_the_login_session_names_the_remedy():
+    hint = judge(Evidence(Ending(signal=signal.SIGTERM)))[1].hint
+    assert "enable-linger" in hint
+
+
 def test_evidence_is_short_and_free_of_escape_sequences():
     tail = b"\x1b[31m" + b"CUDA out of memory " * 500
     evidence = judge(Evidence(Ending(exit_code=1), log_tail=tail))[1].evidence
