@@ -18,7 +18,7 @@ from inventory import Host, Inventory
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.containers import engine
-from provisioner.errors import ConnectError, ConnectionLost, RigupError, UsageError
+from provisioner.errors import CommandTimeout, ConnectError, ConnectionLost, RigupError, UsageError
 from provisioner.home import rigup_home, write_private
 from provisioner.sync import CodeTree, code_root, freeze, local_path
 from provisioner.transport.base import Transport
@@ -218,8 +218,8 @@ def follow_log(
     """Every byte of a job's log from ``offset`` on, once, until the job has ended.
 
     A broken link is reopened and the stream goes on at the very byte where it stopped;
-    ``on_break`` is told the reason and the pause in seconds. Errors other than a lost or refused
-    connection are raised.
+    ``on_break`` is told the reason and the pause in seconds. Errors other than a lost, refused or
+    silent connection are raised.
     """
     failures = 0
     client: AgentClient | None = None
@@ -228,7 +228,7 @@ def follow_log(
             try:
                 client = client or reconnect()
                 chunk = client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=LOG_WAIT_S)
-            except (ConnectionLost, ConnectError) as error:
+            except (ConnectionLost, ConnectError, CommandTimeout) as error:
                 _drop(client)
                 client = None
                 pause = RETRY_PAUSES_S[min(failures, len(RETRY_PAUSES_S) - 1)]

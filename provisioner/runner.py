@@ -123,10 +123,13 @@ def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft
     progress(job.host.name, "facts", "reading")
     facts = _facts(job, draft)
     for step in steps:
-        facts, report = _bring_about(job, step, facts, progress)
-        draft.add(report)
-        if report.status == "blocked":
-            progress(job.host.name, step.name, f"blocked: {report.reason}")
+        outcome = check(step, facts, job.host)
+        if isinstance(outcome, Change):
+            facts = _bring_about(job, step, outcome, progress, draft)
+            continue
+        draft.add(_report(step, outcome, "changed"))
+        progress(job.host.name, step.name, outcome.reason)
+        if isinstance(outcome, Blocked):
             return
     progress(job.host.name, "verify", "running a container")
     proofs = verify(job.transport, facts)
@@ -134,37 +137,33 @@ def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft
     progress(job.host.name, "verify", "; ".join(proof.text for proof in proofs))
 
 
-def _bring_about(
-    job: Job, step: Step, facts: Facts, progress: Progress
-) -> tuple[Facts, StepReport]:
+def _bring_about(job: Job, step: Step, change: Change, progress: Progress, draft: _Draft) -> Facts:
+    """Apply, look again, report; raises when the host still is not as wanted."""
     started = time.monotonic()
-    outcome = check(step, facts, job.host)
-    if not isinstance(outcome, Change):
-        progress(job.host.name, step.name, outcome.reason)
-        return facts, _report(step, outcome, "changed")
-    progress(job.host.name, step.name, f"changing: {outcome.reason}")
-    for action in outcome.actions:
+    progress(job.host.name, step.name, f"changing: {change.reason}")
+    for action in change.actions:
         progress(job.host.name, step.name, f"  {action.label or action.describe()}")
         action.apply(job.transport)
     facts = _gather(job)
-    _require_converged(job, step, outcome, check(step, facts, job.host))
+    after = check(step, facts, job.host)
     seconds = time.monotonic() - started
+    draft.add(_report(step, change, "changed", seconds))
+    if not isinstance(after, Satisfied):
+        raise _not_converged(job.host.name, step, change, after)
     progress(job.host.name, step.name, f"done in {seconds:.1f} s")
-    return facts, _report(step, outcome, "changed", seconds)
+    return facts
 
 
-def _require_converged(job: Job, step: Step, applied: Change, after: Outcome) -> None:
-    if isinstance(after, Satisfied):
-        return
+def _not_converged(host: str, step: Step, applied: Change, after: Change | Blocked) -> RigupError:
     if applied.needs_reboot:
-        raise RebootRequired(
+        return RebootRequired(
             f"{step.name}: installed, but only a reboot makes it work ({after.reason})",
-            host=job.host.name,
+            host=host,
             remedy="reboot the host when nobody needs it, then provision again",
         )
-    raise StepFailed(
+    return StepFailed(
         f"{step.name} was applied but the host still is not as wanted: {after.reason}",
-        host=job.host.name,
+        host=host,
         remedy=after.what_to_do if isinstance(after, Blocked) else "read the transcript",
     )
 

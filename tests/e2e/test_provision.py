@@ -50,14 +50,14 @@ def test_a_swapped_signing_key_is_refused(provisioned, tmp_path: Path, shell) ->
         for host in data["hosts"].values():
             host.setdefault("mirrors", {}).setdefault("nvidia", {})["key_fingerprint"] = "AB" * 20
 
-    shell("lab01").run("apt-get remove -y nvidia-open >/dev/null 2>&1; umount /proc/driver || true")
+    shell("lab02").run("apt-get purge -y 'nvidia-*' 'libnvidia-*' >/dev/null 2>&1")
     inventory = provisioned.with_hosts(tmp_path, other_key)
     try:
-        done = provisioned("provision", "--host", "lab01", "--inventory", str(inventory))
+        done = provisioned("provision", "--host", "lab02", "--inventory", str(inventory))
         assert done.code == 1
         assert "holds another key" in done.said
     finally:
-        provisioned.ok("provision", "--host", "lab01")
+        provisioned.ok("provision", "--host", "lab02")
 
 
 def test_facts_of_every_host_as_json(provisioned) -> None:
@@ -73,7 +73,7 @@ def test_a_user_with_a_sudo_password(provisioned, tmp_path: Path) -> None:
 
     inventory = provisioned.with_hosts(tmp_path, as_admin)
     words = ("provision", "--host", "lab01", "--inventory", str(inventory))
-    password = (provisioned.home / "lab" / "admin_password").read_text().strip()
+    password = (provisioned.home / "lab" / "admin-password").read_text().strip()
 
     refused = provisioned(*words)
     assert refused.code != 0

@@ -54,6 +54,7 @@ class Rigup:
             stdin=options.pop("stdin", subprocess.DEVNULL),
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=timeout,
             check=False,
             **options,
