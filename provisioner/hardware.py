@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from provisioner import data
+from provisioner.errors import BlockedError
 from provisioner.facts.gpu import PciGpu
 
 
@@ -31,16 +32,48 @@ def generation(device: str) -> str | None:
 def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverChoice:
     """One driver serves all GPUs of a host: a single old one makes it proprietary.
 
-    A GPU that is not in the table counts as newer than it (open). Raises ValueError when the
-    wanted branch no longer drives one of the GPUs.
+    A GPU between or above the table's ranges counts as newer than it (open). Raises BlockedError
+    when no driver, or not the wanted branch, drives all of them.
     """
     table = data.load("drivers")
     branch = wanted_branch or table["default_branch"]
     found = {gpu.device: generation(gpu.device) for gpu in gpus}
-    last = table["branches"]["580"]["last_for"]
-    old = sorted({name for name in found.values() if name and name in last})
-    if old and int(branch) > 580:
-        raise ValueError(f"branch {branch} no longer drives {', '.join(old)} GPUs; 580 is the last")
+    _refuse_ancient(found)
+    names = {name for name in found.values() if name}
+    old = sorted(names & set(table["branches"]["580"]["last_for"]))
+    new = sorted(names & set(table["open_required"]))
+    if old and new:
+        raise BlockedError(
+            f"no driver drives {', '.join(old)} (proprietary modules only) and {', '.join(new)} "
+            "(open modules only) GPUs together",
+            remedy="take one of them out of the host",
+        )
+    _refuse_branch(branch, old, new)
     flavour = "proprietary" if old else "open"
     seen = ", ".join(f"{device} {name or 'unknown, so newer'}" for device, name in found.items())
     return DriverChoice(branch, flavour, f"PCI {seen}")
+
+
+def _refuse_ancient(found: Mapping[str, str | None]) -> None:
+    oldest = min(int(row["from"], 16) for row in data.load("drivers")["generations"])
+    ancient = [device for device in found if int(device, 16) < oldest]
+    if ancient:
+        raise BlockedError(
+            f"GPU {', '.join(ancient)} is older than Maxwell, which no supported driver drives",
+            remedy="take it out of the host",
+        )
+
+
+def _refuse_branch(branch: str, old: Sequence[str], new: Sequence[str]) -> None:
+    if old and int(branch) > 580:
+        raise BlockedError(
+            f"branch {branch} no longer drives {', '.join(old)} GPUs; 580 is the last",
+            remedy="set driver_branch: '580' in the inventory",
+        )
+    table = data.load("drivers")
+    early = [name for name in new if int(branch) < int(table["first_branch"][name])]
+    if early:
+        raise BlockedError(
+            f"branch {branch} does not drive {', '.join(early)} GPUs yet",
+            remedy=f"set driver_branch: '{table['default_branch']}' in the inventory",
+        )

@@ -30,11 +30,8 @@ class Driver:
             return Satisfied("no NVIDIA GPU on the bus, nothing to drive")
         if gpu.gpus:
             return _working(gpu)
-        try:
-            choice = choose_driver(gpu.pci, host.driver_branch)
-        except ValueError as error:
-            return Blocked(str(error), "set driver_branch: '580' in the inventory")
-        if not _is_installed(facts, choice):
+        choice = choose_driver(gpu.pci, host.driver_branch)
+        if not _is_installed(facts, choice) and not _has_foreign_driver(gpu):
             return _installation(facts, host, choice)
         return _not_loaded(gpu)
 
@@ -47,12 +44,25 @@ def _working(gpu: GpuFacts) -> Outcome:
             REBOOT,
         )
     names = ", ".join(sorted({found.name for found in gpu.gpus}))
-    return Satisfied(f"driver {gpu.driver_version} drives {len(gpu.gpus)} GPU(s): {names}")
+    return Satisfied(
+        f"driver {gpu.driver_version} drives {len(gpu.gpus)} GPU(s): {names}{_missing(gpu)}"
+    )
+
+
+def _missing(gpu: GpuFacts) -> str:
+    """GPUs that the module holds and nvidia-smi does not list: seen, and left to a person."""
+    missing = sum(found.driver == "nvidia" for found in gpu.pci) - len(gpu.gpus)
+    return f"; {missing} more on the bus not answering, see dmesg" if missing > 0 else ""
 
 
 def _is_installed(facts: Facts, choice: DriverChoice) -> bool:
     versions = facts[PACKAGES].versions
     return PACKAGE[choice.flavour] in versions or "nvidia-driver" in versions
+
+
+def _has_foreign_driver(gpu: GpuFacts) -> bool:
+    """One that came another way (runfile, the distribution's archive): never mixed with ours."""
+    return gpu.module_version is not None and gpu.smi_installed
 
 
 def _installation(facts: Facts, host: Host, choice: DriverChoice) -> Outcome:
