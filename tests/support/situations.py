@@ -1,0 +1,106 @@
+"""Facts of a host as tests name them: tests/cases/steps/base.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from inventory import Host
+from inventory.model import EMPTY
+from provisioner.agent.bundle import build_bundle
+from provisioner.facts import OS, Facts, Unreadable
+from provisioner.facts.agent import AgentFacts
+from provisioner.facts.docker import DockerFacts
+from provisioner.facts.gpu import Gpu, GpuFacts, PciGpu
+from provisioner.facts.login import LoginFacts
+from provisioner.facts.os import OsFacts
+from provisioner.facts.packages import PackageFacts
+from provisioner.facts.python import PythonFacts
+from provisioner.facts.sources import SourceFacts
+from provisioner.facts.toolkit import ToolkitFacts
+from provisioner.platforms import debian, platform_of
+
+CASES = Path(__file__).parents[1] / "cases" / "steps"
+
+KINDS: dict[str, Any] = {
+    "os": OsFacts,
+    "login": LoginFacts,
+    "packages": PackageFacts,
+    "sources": SourceFacts,
+    "gpu": GpuFacts,
+    "docker": DockerFacts,
+    "toolkit": ToolkitFacts,
+    "python": PythonFacts,
+    "agent": AgentFacts,
+}
+
+PCI = {
+    "h100": PciGpu("0000:18:00.0", "0x2330", "nvidia"),
+    "passed-through": PciGpu("0000:19:00.0", "0x2330", "vfio-pci"),
+    "v100": PciGpu("0000:3b:00.0", "0x1db1", None),
+    "rtx4090": PciGpu("0000:01:00.0", "0x2684", None),
+    "b200": PciGpu("0000:1b:00.0", "0x2901", None),
+    "k80": PciGpu("0000:05:00.0", "0x102d", None),
+    "future": PciGpu("0000:06:00.0", "0x3500", None),
+}
+GPUS = {
+    "h100": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0"),
+    "practice": Gpu(0, "GPU-5555", "SIMULATED NVIDIA H100", 81559, "9.0"),
+}
+
+
+@cache
+def _base() -> dict[str, Any]:
+    base: dict[str, Any] = yaml.safe_load((CASES / "base.yaml").read_text())
+    return base
+
+
+def facts_of(case: Mapping[str, Any], host: Host) -> Facts:
+    """The facts of a case: its situation, its system, its own changes, what is unreadable."""
+    base = _base()
+    layers = (
+        base["defaults"],
+        {"os": base["systems"][case.get("system", "debian12")]},
+        base["situations"][case["from"]],
+        case.get("facts", {}),
+    )
+    values: dict[str, Any] = {}
+    for name, kind in KINDS.items():
+        merged = {key: item for layer in layers for key, item in layer.get(name, {}).items()}
+        values[name] = _build(name, kind, merged)
+    if "sources" in case:
+        values["sources"] = _sources(case["sources"], Facts(values), host)
+    unreadable = {name: Unreadable(why) for name, why in case.get("unreadable", {}).items()}
+    return Facts({**values, **unreadable})
+
+
+def host_of(case: Mapping[str, Any]) -> Host:
+    host = Host("gpu01", "gpu01.example", labels=EMPTY)
+    return replace(host, **case.get("host", {}))
+
+
+def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
+    if name == "gpu":
+        fields["pci"] = [PCI[key] for key in fields["pci"]]
+        fields["gpus"] = [GPUS[key] for key in fields["gpus"]]
+    if name == "agent":
+        current = build_bundle().digest
+        fields["builds"] = [current if item == "current" else item for item in fields["builds"]]
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+
+
+def _sources(names: list[str], facts: Facts, host: Host) -> SourceFacts:
+    """The named vendor sources as rigup itself would have put them there."""
+
+    wanted = [platform_of(facts[OS]).vendor_source(name, facts[OS], host) for name in names]
+    keys = {str(debian._key_path(source)): "0" * 64 for source in wanted}
+    files = {
+        str(debian._source_path(source)): debian._deb822(source, debian._key_path(source))
+        for source in wanted
+    }
+    return SourceFacts(files, keys)
