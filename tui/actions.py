@@ -40,6 +40,7 @@ ACTIONS = (
     Action("filter", "slash", "/", "filter", "Show only log lines with a text; !text hides them"),
     Action("follow", "f", "f", "follow", "Go to the log's end and stay there"),
     Action("wrap", "w", "w", "wrap", "Wrap long log lines, or cut them"),
+    Action("copy", "c", "c", "copy", "Copy the selected text, or the log in sight", footer=False),
     Action("describe", "d", "d", "describe", "Say everything about the selected job, host or GPU"),
     Action("stop_job", "ctrl+d", "^d", "stop", "Stop the selected job (asks first)", mutates=True),
     Action(

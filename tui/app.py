@@ -30,6 +30,8 @@ from tui.views.fleet import Clock
 
 FLUSH_S = 0.06
 """Messages are taken in together, some 16 times a second."""
+TABLES_S = 0.25
+"""The tables are drawn at most this often; with 64 hosts a drawing takes some 50 ms."""
 GRACE_S = 10.0
 SIMULATED = "SIMULATED"
 
@@ -89,6 +91,7 @@ class DashboardApp(App[int]):
         super().__init__()
         self.register_theme(THEME)
         self.theme = THEME.name
+        self.animation_level = "none"
         self._readonly = readonly
         self._refresh_s = refresh_s
         self.inbox = Inbox(lambda: self.post_message(self.Woken()))
@@ -97,6 +100,7 @@ class DashboardApp(App[int]):
         self.fleet = FleetState.of(host.name for host in hosts)
         note = clean(simulated_note or SIMULATED, 60)
         self.board = FleetScreen(self.fleet, self._clock(), readonly=readonly, note=note)
+        self._show_is_due, self._shown_at = False, 0.0
         self._follower: LogFollower | None = None
         self._old_followers: list[threading.Thread] = []
 
@@ -158,19 +162,25 @@ class DashboardApp(App[int]):
         self.notify("q quits; jobs go on", timeout=3)
 
     def _drain(self) -> None:
-        messages = self.inbox.take()
+        before = self.fleet
         logs: list[LogMessage] = []
-        for message in messages:
+        for message in self.inbox.take():
             if isinstance(message, (LogArrived, LogWaiting, LogEnded)):
                 logs.append(message)
+                self._learn(message)
             else:
                 self.fleet = reduce(self.fleet, message)
-        for log in logs:
-            if isinstance(log, LogArrived):
-                self.fleet = reduce(self.fleet, JobChanged(log.key.host, log.record))
         self.board.take_log(logs)
         self._acknowledge(logs)
-        self._show()
+        if self.fleet is not before:
+            self._show_soon()
+
+    def _learn(self, message: LogMessage) -> None:
+        """A log's record may know of a new state before the watch does."""
+        if isinstance(message, LogArrived):
+            known = self.fleet.job(message.key.host, message.key.job_id)
+            if known is None or known.state != message.record.state:
+                self.fleet = reduce(self.fleet, JobChanged(message.key.host, message.record))
 
     def _acknowledge(self, logs: Sequence[LogMessage]) -> None:
         follower = self._follower
@@ -178,7 +188,16 @@ class DashboardApp(App[int]):
             mine = (log for log in logs if isinstance(log, LogArrived) and log.key == follower.key)
             follower.shown(sum(len(log.data) for log in mine))
 
+    def _show_soon(self) -> None:
+        wait = self._shown_at + TABLES_S - time.monotonic()
+        if wait <= 0:
+            self._show()
+        elif not self._show_is_due:
+            self._show_is_due = True
+            self.set_timer(wait, self._show)
+
     def _show(self) -> None:
+        self._show_is_due, self._shown_at = False, time.monotonic()
         self.board.show(self.fleet, self._clock())
 
     def _tick(self) -> None:

@@ -138,7 +138,7 @@ class HostFeed:
         backoff: Backoff | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] | None = None,
     ) -> None:
         self.host = host
         self._connect = connect
@@ -147,7 +147,7 @@ class HostFeed:
         self._backoff = backoff or Backoff()
         self._clock = clock
         self._wall = wall
-        self._chance = chance
+        self._chance = chance or random.Random().random  # noqa: S311 - spreads retries, no secret
         self._changed = threading.Condition()
         self._session = _Session()
         self._session.ended.set()

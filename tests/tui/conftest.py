@@ -106,9 +106,11 @@ def board() -> MakeBoard:
         hosts = [host(name) for name in agents]
         make = partial(_make_feed, connect, backoff)
         app = DashboardApp(hosts, connect, make_feed=make, **options)  # type: ignore[arg-type]
-        async with app.run_test(size=size, notifications=True) as pilot:
-            yield Board(app, pilot)
-        ended = await asyncio.to_thread(app.close, 5.0 * all_answer(agents))
+        try:
+            async with app.run_test(size=size, notifications=True) as pilot:
+                yield Board(app, pilot)
+        finally:
+            ended = await asyncio.to_thread(app.close, 5.0 * all_answer(agents))
         assert ended or not all_answer(agents)
 
     return run

@@ -189,6 +189,22 @@ async def test_wrapping_long_lines(board) -> None:
         await b.until(lambda: "END" not in b.text())
 
 
+async def test_copying_what_is_in_sight_or_selected(board) -> None:
+    agent = training(b"".join(b"line %d\n" % number for number in range(300)))
+    async with board({"gpu01": agent}, size=(80, 24)) as b:
+        await b.until(lambda: "line 299" in b.text())
+        await b.press("c")
+        assert b.app.clipboard.splitlines()[-1] == "line 299"
+        assert len(b.app.clipboard.splitlines()) == b.log.size.height
+        await b.press("3", "g")
+        await b.until(lambda: "line 0" in b.text())
+        await b.pilot.mouse_down(b.log, offset=(1, 0))
+        await b.pilot.hover(b.log, offset=(4, 2))
+        await b.pilot.mouse_up(b.log, offset=(4, 2))
+        await b.press("c")
+        assert b.app.clipboard == "line 0\nline 1\nline"
+
+
 async def test_stop_asks_first(board) -> None:
     agent = training()
     async with board({"gpu01": agent}) as b:

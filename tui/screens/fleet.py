@@ -18,6 +18,7 @@ from tui import actions
 from tui.log_follower import JobKey, LogMessage
 from tui.rows import Span
 from tui.state import FleetState
+from tui.text import plural
 from tui.views.describe import describe
 from tui.views.fleet import Clock, GpuKey, fleet_layout, fleet_rows, summary
 from tui.views.jobs import job_layout, job_rows
@@ -111,7 +112,7 @@ class FleetScreen(Screen[None]):
             return None if self._readonly or not self._can_stop() else True
         if action == "open_log" and self._is_zoomed:
             return False
-        if action in ("describe", "open_log", "filter", "follow", "wrap"):
+        if action in ("describe", "open_log", "filter", "follow", "wrap", "copy"):
             return True if self._chosen or action == "describe" else None
         if action == "back":
             return self._is_zoomed or self.log_panel.is_filtered
@@ -142,6 +143,12 @@ class FleetScreen(Screen[None]):
     def action_wrap(self) -> None:
         view = self.log_panel.view
         view.set_wrap(not view.wrap)
+
+    def action_copy(self) -> None:
+        """Through the terminal (OSC 52): it works over SSH too."""
+        text = self.get_selected_text() or self.log_panel.view.visible_text()
+        self.app.copy_to_clipboard(text)
+        self.notify(f"copied {plural(len(text.splitlines()), 'line')}", timeout=2, markup=False)
 
     def action_panel(self, name: str) -> None:
         self.remove_class("zoomed")

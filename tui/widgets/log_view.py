@@ -99,6 +99,12 @@ class LogView(ScrollView, can_focus=True):
         strip = on_ground(self, strip.crop_extend(left, left + width, Style.null()))
         return strip.apply_offsets(left, row)
 
+    def visible_text(self) -> str:
+        """The rows in sight."""
+        top = self.scroll_offset.y
+        rows = range(top, min(self._layout.rows, top + self.scrollable_content_region.height))
+        return "\n".join(plain(line)[a:b] for line, a, b in map(self._row_line, rows))
+
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         rows = (self._row_line(row) for row in range(self._layout.rows))
         return selection.extract("\n".join(plain(line)[a:b] for line, a, b in rows)), "\n"
