@@ -105,12 +105,12 @@ def down(home: Path, *, images: bool = False, progress: Progress = silent) -> in
     docker.require()
     with _one_at_a_time(home):
         hosts = list_hosts(docker, owner)
-        mine = ("--filter", f"label={OWNER_LABEL}={owner}")
-        _remove(docker, ("ps", "--all", "--quiet", *mine), ("rm", "--force", "--volumes"))
-        _remove(docker, ("volume", "ls", "--quiet", *mine), ("volume", "rm", "--force"))
         _unpin(home, [host.port for host in hosts])
         for leftover in ("hosts.yaml", "id_ed25519", "id_ed25519.pub", "admin-password"):
             (lab_dir(home) / leftover).unlink(missing_ok=True)
+        mine = ("--filter", f"label={OWNER_LABEL}={owner}")
+        _remove(docker, ("ps", "--all", "--quiet", *mine), ("rm", "--force", "--volumes"))
+        _remove(docker, ("volume", "ls", "--quiet", *mine), ("volume", "rm", "--force"))
     progress(f"removed {len(hosts)} practice host(s)")
     if images:
         progress(f"removed {remove_images(docker)} image(s)")

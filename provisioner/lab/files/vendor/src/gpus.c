@@ -7,7 +7,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef CONFIG_PATH
 #define CONFIG_PATH "/etc/rigup-lab-gpus.conf"
+#endif
+#ifndef DEVICE_DIR
+#define DEVICE_DIR "/dev"
+#endif
 #define WAVE_SECONDS 60
 
 static int word_index(const char *word, const char *const *words)
@@ -37,8 +42,8 @@ static int to_mig(const char *word)
 
 static int node_exists(int minor)
 {
-    char path[32];
-    snprintf(path, sizeof path, "/dev/nvidia%d", minor);
+    char path[256];
+    snprintf(path, sizeof path, DEVICE_DIR "/nvidia%d", minor);
     return access(path, F_OK) == 0;
 }
 

@@ -15,7 +15,12 @@
 #error "compile with -DDRIVER_VERSION and -DCUDA_VERSION"
 #endif
 
+#ifndef DEVICE_DIR
+#define DEVICE_DIR "/dev"
+#endif
+#ifndef MODULE_FILE
 #define MODULE_FILE "/proc/driver/nvidia/version"
+#endif
 #define HANG_SECONDS 120
 
 struct config nvml_config;
@@ -76,7 +81,7 @@ static int module_version_differs(void)
 
 nvmlReturn_t nvmlInit_v2(void)
 {
-    if (access("/dev/nvidiactl", F_OK) != 0)
+    if (access(DEVICE_DIR "/nvidiactl", F_OK) != 0)
         return NVML_DRIVER_NOT_LOADED;
     if (module_version_differs())
         return NVML_LIB_RM_VERSION_MISMATCH;
