@@ -46,6 +46,10 @@ def test_moving_bytes_between_files_renames_the_image() -> None:
     assert one.digest != other.digest
 
 
+def test_renaming_a_file_renames_the_image() -> None:
+    assert Recipe("r", {"a": b"x"}).digest != Recipe("r", {"b": b"x"}).digest
+
+
 def test_a_host_image_follows_its_base_image() -> None:
     assert host_recipe(BOOKWORM, "base:1").digest != host_recipe(BOOKWORM, "base:2").digest
 
