@@ -13,7 +13,7 @@ from tui.text import fit
 Span: TypeAlias = "tuple[str, str]"
 """Text and role."""
 
-ROLES = ("text", "dim", "strong", "good", "warn", "bad", "accent", "sim", "bar", "track")
+ROLES = ("text", "dim", "strong", "good", "warn", "bad", "accent", "sim", "bar", "track", "trend")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ UNSAFE = re.compile(
 )
 """C0 and C1 controls, bidirectional overrides, and surrogates (which UTF-8 cannot encode)."""
 
-_SPARK = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
+_SPARK = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -133,7 +133,7 @@ def bar(share: float | None, width: int) -> str:
 
 
 def sparkline(values: tuple[float | None, ...], top: float, width: int) -> str:
-    """The newest ``width`` values as block characters, newest at the right."""
+    """The newest ``width`` values, newest at the right; never full height, so lines keep apart."""
     return "".join(_spark(value, top) for value in values[-width:]).rjust(width)
 
 
@@ -143,7 +143,7 @@ def plural(count: int, noun: str) -> str:
 
 def _spark(value: float | None, top: float) -> str:
     share = fraction(value, top)
-    return " " if share is None else _SPARK[min(7, int(share * 8))]
+    return " " if share is None else _SPARK[min(6, int(share * 7))]
 
 
 def _whole(value: float | None) -> str:

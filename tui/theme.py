@@ -27,6 +27,7 @@ THEME = Theme(
         "role-accent": "#6cb6ff",
         "role-sim": "#e0b060",
         "role-bar": "#4f8fc9",
+        "role-trend": "#35597a",
         "role-track": "#3a4450",
         "footer-key-foreground": "#6cb6ff",
         "footer-description-foreground": "#8791a0",

@@ -23,6 +23,7 @@ from tui.text import (
     number,
     percent,
     plural,
+    sparkline,
     watts,
 )
 
@@ -31,6 +32,8 @@ HOT_C, TOO_HOT_C = 83, 90
 
 REASON_LINES = 2
 SIMULATED = " SIMULATED"
+TREND_FROM = 130
+TREND = Column("trend", "POWER OVER TIME", 20, 30, rank=4, right=True)
 STALE_AFTER = 3.0
 """Sample ages are named from this many intervals on."""
 
@@ -64,6 +67,7 @@ def fleet_layout(state: FleetState, width: int) -> Layout:
         Column("util", "UTIL", 5, 18, right=True),
         Column("memory", "MEMORY", 10, 26, right=True),
         Column("power", "POWER", 8, 11, rank=1, right=True),
+        *([TREND] if width >= TREND_FROM else []),
         Column("temp", "TEMP", 5, 5, rank=2, right=True),
         Column("procs", "PROCS", 7, 18, rank=3),
         Column("job", "JOB", 10, min(longest_job, 40), turn=0),
@@ -195,6 +199,7 @@ def _gpu_row(host: HostState, gpu: GpuSample, layout: Layout) -> Row:
         "util": _util(gpu, layout.width("util")),
         "memory": _memory(gpu, layout.width("memory")),
         "power": [_value(_tight(watts(gpu.power, gpu.power_limit), layout.width("power")))],
+        "trend": [_trend(host, gpu, layout.width("trend"))],
         "temp": [(celsius(gpu.temperature), _heat(gpu.temperature))],
         "procs": [_processes(gpu)],
         "job": [_job(host, gpu)],
@@ -240,6 +245,15 @@ def _tight(text: str, width: int) -> str:
 
 def _value(text: str) -> Span:
     return text, "dim" if text.strip() == DASH else "text"
+
+
+def _trend(host: HostState, gpu: GpuSample, width: int) -> Span:
+    """Power over the last samples: utilisation reads 100 % even while a job waits for I/O."""
+    limit = number(gpu.power_limit)
+    history = host.history.get(gpu.index)
+    if limit is None or history is None:
+        return "", "dim"
+    return sparkline(history.power, limit, width), "trend"
 
 
 def _heat(temperature: object) -> str:
