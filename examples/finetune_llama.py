@@ -22,8 +22,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from checkpoints import list_checkpoints
-from instruction_data import Example, Problem, encode, read_examples
+from finetuning.checkpoints import list_checkpoints
+from finetuning.instruction_data import Example, Problem, encode, read_examples
 
 HERE = Path(__file__).resolve().parent
 MODEL_LEARNING_RATE, MODEL_EPOCHS = 2e-4, 3.0
@@ -124,7 +124,7 @@ def find_checkpoint(args: argparse.Namespace) -> Path | None:
 def train(args: argparse.Namespace, examples: list[Example], resumed: Path | None) -> int:
     """The whole run on this process; returns the exit code."""
     prepare_libraries(tiny=not args.model_name)
-    from training_loop import Trainer, join_ranks, pick_device, wants_bf16
+    from finetuning.training_loop import Trainer, join_ranks, pick_device, wants_bf16
 
     ranks = join_ranks()
     device = pick_device(ranks)

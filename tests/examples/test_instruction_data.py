@@ -4,9 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetuning.instruction_data import (
+    IGNORED,
+    Example,
+    Problem,
+    collate,
+    encode,
+    epoch_steps,
+    read_examples,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from instruction_data import IGNORED, Example, Problem, collate, encode, epoch_steps, read_examples
 
 
 class LetterTokenizer:

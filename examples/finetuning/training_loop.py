@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed
-from checkpoints import restore_optimizer, save_checkpoint
-from instruction_data import Encoded, Problem, collate, epoch_steps
+
+from finetuning.checkpoints import restore_optimizer, save_checkpoint
+from finetuning.instruction_data import Encoded, Problem, collate, epoch_steps
 
 MAX_GRADIENT_NORM = 1.0
 

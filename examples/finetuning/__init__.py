@@ -1,0 +1,1 @@
+"""The parts of finetune_llama.py: data, checkpoints, training loop."""
