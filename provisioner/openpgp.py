@@ -29,6 +29,32 @@ def fingerprints(data: bytes) -> tuple[str, ...]:
     return found
 
 
+def armored(data: bytes) -> bytes:
+    """The same keys as one armored block, and nothing else that stood in ``data``.
+
+    apt reads only the first block of a file, and other readers may find keys where
+    :func:`fingerprints` saw none: what is installed is exactly what was checked.
+    """
+    packets = _dearmor(data)
+    body = base64.b64encode(packets)
+    lines = [body[start : start + 64] for start in range(0, len(body), 64)]
+    checksum = b"=" + base64.b64encode(_crc24(packets).to_bytes(3, "big"))
+    head, foot = (b"-----%s PGP PUBLIC KEY BLOCK-----" % word for word in (b"BEGIN", b"END"))
+    return b"\n".join([head, b"", *lines, checksum, foot, b""])
+
+
+def _crc24(data: bytes) -> int:
+    """RFC 4880, section 6.1. GnuPG 2.2 cannot read a block without it."""
+    crc = 0xB704CE
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= 0x1864CFB
+    return crc
+
+
 def _dearmor(data: bytes) -> bytes:
     if b"-----BEGIN" not in data:
         return data

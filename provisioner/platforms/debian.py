@@ -64,7 +64,8 @@ class FetchKey:
     def apply(self, transport: Transport) -> None:
         fetched = run_checked(transport, Command.sh(FETCH_KEY, self.source.key_url, sudo=True))
         self._require_pinned(fetched.stdout, transport.host_name)
-        run_checked(transport, put_command(fetched.stdout, self.path, sudo=True))
+        key = openpgp.armored(fetched.stdout)
+        run_checked(transport, put_command(key, self.path, sudo=True))
 
     def _require_pinned(self, key: bytes, host: str) -> None:
         wanted = self.source.key_fingerprint.upper()
