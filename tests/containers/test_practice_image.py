@@ -13,6 +13,7 @@ import pytest
 
 from provisioner.containers.build import build_local_image
 from provisioner.containers.engine import ContainerInfo, choose_port, down, look_at_host, up
+from provisioner.containers.services import start_jupyter, start_tensorboard
 from provisioner.containers.spec import ContainerSpec, Login, Mount
 from provisioner.transport.local import LocalTransport
 
@@ -166,6 +167,27 @@ def test_up_again_changes_nothing(box: Box) -> None:
 def test_forwarding_works(box: Box) -> None:
     done = box.ssh(options=("-W", "127.0.0.1:22"))
     assert done.stdout.startswith("SSH-2.0")
+
+
+def test_jupyter_wants_its_token_and_is_on_loopback_only(box: Box) -> None:
+    service = start_jupyter(HOST, box.info)
+    assert service.token is not None
+    status = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8888/api/contents"
+    assert box.run(status) == "403"
+    token = service.token.reveal()
+    assert box.run(f"{status} -H 'Authorization: token {token}'") == "200"
+    assert token not in box.run("ps -ef; cat ~/.rigup-services/*.log")
+    assert box.run("stat -c %a ~/.rigup-services/jupyter_config.json") == "600"
+    assert box.run("grep -c '00000000:22B8 ' /proc/net/tcp || true") == "0"
+    assert start_jupyter(HOST, box.info) == service
+
+
+def test_tensorboard_shows_a_run_through_ssh(box: Box) -> None:
+    service = start_tensorboard(HOST, box.info, "/work")
+    done = box.ssh(options=("-W", f"127.0.0.1:{service.port}"))
+    assert done.returncode == 0, done.stderr
+    page = box.run(f"curl -s http://127.0.0.1:{service.port}/")
+    assert "TensorBoard" in page
 
 
 def test_home_and_host_key_survive_a_new_container(box: Box) -> None:

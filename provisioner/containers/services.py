@@ -1,0 +1,152 @@
+"""Jupyter and TensorBoard inside a container: on its loopback only, reached through SSH.
+
+Jupyter's token is made in the container and lies there in a 0600 file of the login user; it is in
+no argument list and no environment, and rigup reads it over the trusted link.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from provisioner.command import Command, Secret
+from provisioner.containers.engine import ContainerInfo
+from provisioner.errors import CommandFailed, RigupError, UsageError
+from provisioner.transport.base import Transport
+
+JUPYTER_PORT, TENSORBOARD_PORT = 8888, 6006
+START_TIMEOUT_S = 60.0
+POLL_S = 0.5
+
+PREPARE = r"""
+import json, os, secrets, sys
+folder = os.path.expanduser("~/.rigup-services")
+os.makedirs(folder, mode=0o700, exist_ok=True)
+path = os.path.join(folder, "jupyter_config.json")
+if not os.path.exists(path):
+    settings = {
+        "ServerApp": {"ip": "127.0.0.1", "port": int(sys.argv[1]), "port_retries": 0,
+                      "open_browser": False, "allow_remote_access": False},
+        "IdentityProvider": {"token": secrets.token_urlsafe(32)},
+    }
+    descriptor = os.open(path + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(settings, file)
+    os.replace(path + ".tmp", path)
+print(open(path).read())
+"""
+
+SERVE = r"""
+mkdir -p -m 700 ~/.rigup-services
+cd
+log=~/.rigup-services/$1.log
+shift
+exec "$@" >"$log" 2>&1 </dev/null
+"""
+
+ANSWERS = r"""
+import socket, sys
+socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=2).close()
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service that answers on ``port`` of the container's loopback. ``token`` is None where the
+    service has none."""
+
+    name: str
+    port: int
+    token: Secret | None = None
+
+    def url(self, local_port: int) -> str:
+        """What to open in a browser on this machine; it holds the token, so show it to the user
+        and nobody else."""
+        if self.token is None:
+            return f"http://127.0.0.1:{local_port}/"
+        return f"http://127.0.0.1:{local_port}/lab?token={self.token.reveal()}"
+
+
+def start_jupyter(
+    transport: Transport, container: ContainerInfo, *, sleep: Callable[[float], None] = time.sleep
+) -> Service:
+    """JupyterLab in the user's home directory; the one that runs already if there is one.
+
+    Raises RigupError when it does not start.
+    """
+    prepared = _exec(transport, container, "python3", "-c", PREPARE, str(JUPYTER_PORT))
+    token = Secret(json.loads(prepared)["IdentityProvider"]["token"])
+    config = f"{_home(container)}/.rigup-services/jupyter_config.json"
+    words = ("jupyter", "lab", f"--config={config}")
+    _serve(transport, container, "jupyter", JUPYTER_PORT, words, sleep)
+    return Service("jupyter", JUPYTER_PORT, token)
+
+
+def start_tensorboard(
+    transport: Transport,
+    container: ContainerInfo,
+    log_dir: str,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Service:
+    """TensorBoard over ``log_dir`` (an absolute path in the container). Raises RigupError."""
+    if not log_dir.startswith("/"):
+        raise UsageError(f"{log_dir!r} is not an absolute path in the container")
+    words = ("tensorboard", "--logdir", log_dir, "--host", "127.0.0.1")
+    full = (*words, "--port", str(TENSORBOARD_PORT))
+    _serve(transport, container, "tensorboard", TENSORBOARD_PORT, full, sleep)
+    return Service("tensorboard", TENSORBOARD_PORT)
+
+
+def tunnel_words(alias: str, service: Service, local_port: int) -> list[str]:
+    """The ``ssh`` that carries a port of this machine's loopback to the service, until it ends."""
+    forward = f"127.0.0.1:{local_port}:127.0.0.1:{service.port}"
+    return ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, "--", alias]
+
+
+def _serve(
+    transport: Transport,
+    container: ContainerInfo,
+    name: str,
+    port: int,
+    words: tuple[str, ...],
+    sleep: Callable[[float], None],
+) -> None:
+    if _answers(transport, container, port):
+        return
+    start = ("docker", "exec", "--detach", "--user", container.user, container.docker_name)
+    _checked(transport, Command.of(*start, "sh", "-c", SERVE, "sh", name, *words))
+    for _ in range(int(START_TIMEOUT_S / POLL_S)):
+        if _answers(transport, container, port):
+            return
+        sleep(POLL_S)
+    log = f"{_home(container)}/.rigup-services/{name}.log"
+    tail = _exec(transport, container, "tail", "-n", "12", log)
+    raise RigupError(
+        f"{name} in the container {container.name} does not answer\n{tail}",
+        host=transport.host_name,
+        remedy=f"ssh into the container and read {log}",
+    )
+
+
+def _answers(transport: Transport, container: ContainerInfo, port: int) -> bool:
+    words = ("docker", "exec", container.docker_name, "python3", "-c", ANSWERS, str(port))
+    return transport.run(Command.of(*words)).ok
+
+
+def _exec(transport: Transport, container: ContainerInfo, *words: str) -> str:
+    start = ("docker", "exec", "--user", container.user, container.docker_name)
+    return _checked(transport, Command.of(*start, *words))
+
+
+def _checked(transport: Transport, command: Command) -> str:
+    result = transport.run(command)
+    if not result.ok:
+        raise CommandFailed(result, host=transport.host_name, remedy="container.up starts it")
+    return result.text
+
+
+def _home(container: ContainerInfo) -> str:
+    return "/root" if container.user == "root" else f"/home/{container.user}"
