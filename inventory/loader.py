@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -55,7 +55,7 @@ def load_inventory(path: Path | None, *, ssh_config: Path = DEFAULT_SSH_CONFIG) 
     defaults = schema.defaults(parts["defaults"]) if "defaults" in parts else {}
     return Inventory(
         hosts=MappingProxyType(
-            {name: _host(name, defaults, groups, hosts[name]) for name in hosts}
+            _with_jumps({name: _host(name, defaults, groups, hosts[name]) for name in hosts}, path)
         ),
         groups=MappingProxyType({g.name: Group(g.name, g.hosts) for g in groups}),
         source=path,
@@ -120,6 +120,28 @@ def _host(name: str, defaults: Section, groups: list[_GroupEntry], own: Section)
     fields["container"] = ContainerSettings(**fields.get("container", {}))
     fields.setdefault("address", name)
     return Host(name=name, groups=tuple(group.name for group in mine), **fields)
+
+
+def _with_jumps(hosts: Mapping[str, Host], path: Path) -> dict[str, Host]:
+    """Hosts whose ``jump`` names another host of the file reach that one first; a host that is
+    its own jump (set for a whole group) is reached directly."""
+    return {name: _with_jump(hosts, name, (), path) for name in hosts}
+
+
+def _with_jump(hosts: Mapping[str, Host], name: str, behind: tuple[str, ...], path: Path) -> Host:
+    host = hosts[name]
+    if host.jump == name:
+        return replace(host, jump=None)
+    if host.jump is None or host.jump not in hosts:
+        return host
+    if name in behind:
+        circle = " -> ".join((*behind, name))
+        raise InventoryError(
+            f"jump hosts go round in a circle: {circle}",
+            path=path,
+            remedy="let one of them be reached directly",
+        )
+    return replace(host, via=_with_jump(hosts, host.jump, (*behind, name), path))
 
 
 def _mirrors(section: Section) -> Mirrors:

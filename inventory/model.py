@@ -51,7 +51,8 @@ class Host:
 
     Unset connection fields (None) are taken from the SSH configuration, as ``ssh`` would.
     ``python`` is the interpreter that process-runtime jobs use; ``state_dir`` is where the agent
-    keeps jobs on the host, relative to the login user's home unless absolute.
+    keeps jobs on the host, relative to the login user's home unless absolute. ``via`` is the
+    inventory's host that ``jump`` names, None where ``jump`` is any other [user@]host[:port].
     """
 
     name: str
@@ -60,6 +61,7 @@ class Host:
     port: int | None = None
     identity_file: Path | None = None
     jump: str | None = None
+    via: Host | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     groups: tuple[str, ...] = ()
     python: str = "python3"

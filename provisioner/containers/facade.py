@@ -168,9 +168,15 @@ def publish(host: Host, info: ContainerInfo) -> None:
     alias = alias_of(host, info.name)
     with only_writer():
         pin(alias, info.host_keys)
-    write_block(host.name, host_options(host))
+    for hop in (*_hops(host), host):
+        write_block(hop.name, host_options(hop))
     write_block(alias, container_options(host, alias, info.user, info.ssh_port))
     ensure_include()
+
+
+def _hops(host: Host) -> tuple[Host, ...]:
+    """The inventory's jump hosts on the way, nearest to us first."""
+    return () if host.via is None else (*_hops(host.via), host.via)
 
 
 def _at_home(mount: str, home: PurePosixPath) -> str:

@@ -151,7 +151,8 @@ class SshTransport:
     def _open_socket(self, target: Target) -> Any:
         """A TCP socket, a tunnel through the jump host, or a ProxyCommand's pipes."""
         if target.jump:
-            self._gateway = SshTransport(_jump_host(self._host, target.jump))
+            gateway = self._host.via or _jump_host(self._host, target.jump)
+            self._gateway = SshTransport(gateway)
             return self._gateway.open_tunnel(target.address, target.port)
         if target.proxy_command:
             return paramiko.ProxyCommand(target.proxy_command)
