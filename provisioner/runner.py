@@ -9,11 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from inventory import Host
 from provisioner.errors import ExitCode, RebootRequired, RigupError, StepFailed
-from provisioner.facts import ALL_FACTS, GPU, OS, Facts, gather
+from provisioner.facts import ALL_FACTS, GPU, OS, Facts, FactUnreadable, gather
 from provisioner.plan import check, plan
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.transport.base import Transport
@@ -170,9 +171,18 @@ def _not_converged(host: str, step: Step, applied: Change, after: Change | Block
 
 def _facts(job: Job, draft: _Draft) -> Facts:
     facts = _gather(job)
-    simulated = facts[OS].is_practice_host or any(gpu.simulated for gpu in facts[GPU].gpus)
-    draft.report = replace(draft.report, simulated=simulated)
+    draft.report = replace(draft.report, simulated=_is_simulated(facts))
     return facts
+
+
+def _is_simulated(facts: Facts) -> bool:
+    """Unreadable facts are for the steps that need them to report."""
+    with suppress(FactUnreadable):
+        if facts[OS].is_practice_host:
+            return True
+    with suppress(FactUnreadable):
+        return any(gpu.simulated for gpu in facts[GPU].gpus)
+    return False
 
 
 def _gather(job: Job) -> Facts:
