@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from provisioner.command import Command, Result
+from provisioner.errors import RigupError
 from provisioner.transport.base import OutputSink, Session, Transport
 from provisioner.transport.upload import put_command
 
@@ -46,7 +47,11 @@ class RecordingTransport:
 
     def run(self, command: Command, *, on_output: OutputSink | None = None) -> Result:
         self._transcript.note(f"$ {command}")
-        result = self._inner.run(command, on_output=on_output)
+        try:
+            result = self._inner.run(command, on_output=on_output)
+        except RigupError as error:
+            self._transcript.note(f"= {error.message}")
+            raise
         for line in _shown(result.stdout) + _shown(result.stderr):
             self._transcript.note(f"  {line}")
         self._transcript.note(f"= {result.exit_code}")
