@@ -1,14 +1,16 @@
-"""The remote agent, deployed by hash for the login user, and a Python that runs it."""
+"""The remote agent for the login user: deployed by hash, a Python that runs it, and lingering so
+that its jobs outlive the last logout."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from inventory import Host
-from provisioner.actions import Action
+from provisioner.actions import Action, Run
 from provisioner.agent.bundle import build_bundle
 from provisioner.agent.deploy import deploy
-from provisioner.facts import AGENT, OS, PYTHON, Facts
+from provisioner.command import Command
+from provisioner.facts import AGENT, LOGIN, OS, PYTHON, Facts
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
 from provisioner.transport.base import Transport
@@ -45,6 +47,11 @@ class Agent:
         if digest not in facts[AGENT].builds:
             reasons.append("this version's agent is not on the host")
             actions.append(DeployAgent(host.state_dir, digest))
+        login = facts[LOGIN]
+        if facts[OS].systemd and not login.is_root and not login.lingers:
+            reasons.append(f"jobs of {login.user} would end with the last logout (no lingering)")
+            linger = Command.of("loginctl", "enable-linger", login.user, sudo=True)
+            actions.append(Run(linger, f"loginctl enable-linger {login.user}"))
         if reasons:
             return Change(listed(reasons), tuple(actions))
         return Satisfied(f"agent {digest[:12]}")
