@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NoReturn
 
 from provisioner.errors import UsageError
 from remote_agent.protocol.snapshot import SnapshotEntry
@@ -21,6 +23,7 @@ SKIPPED_DIRECTORIES = frozenset(
     {".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "node_modules", ".mypy_cache"}
     | {".ruff_cache", ".pytest_cache", ".tox", ".ipynb_checkpoints"}
 )
+GIT_PLACES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
 MAX_FILES = 50_000
 MAX_BYTES = 2 << 30
 READ_CHUNK = 1 << 20
@@ -58,12 +61,12 @@ def freeze(root: Path, script: Path) -> CodeTree:
     files: dict[str, Path] = {}
     total = 0
     for name in sorted(names):
+        _refuse_too_much(root, len(entries) + 1, total + _size(root / name))
         entry = _entry(root, name)
         if entry is None:
             continue
         entries.append(entry)
         total += entry.size
-        _refuse_too_much(root, len(entries), total)
         if entry.digest is not None:
             files[entry.digest] = root / name
     return CodeTree(root, tuple(entries), files)
@@ -91,7 +94,13 @@ def _git_top(directory: Path) -> Path | None:
     if shutil.which("git") is None:
         return None
     done = _git(directory, "rev-parse", "--show-toplevel")
-    return Path(done.stdout.decode().strip()) if done.returncode == 0 else None
+    if b"dubious ownership" in done.stderr:
+        raise UsageError(
+            f"Git does not trust the repository of {directory}: another user owns it, so what it "
+            "ignores is unknown",
+            remedy=f"git config --global --add safe.directory {shlex.quote(str(directory))}",
+        )
+    return Path(os.fsdecode(done.stdout).rstrip("\n")) if done.returncode == 0 else None
 
 
 def _git_files(root: Path) -> Iterator[str]:
@@ -110,11 +119,18 @@ def _git_files(root: Path) -> Iterator[str]:
 
 
 def _git(directory: Path, *words: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(["git", "-C", str(directory), *words], capture_output=True, check=False)
+    """Git at ``directory``, whatever repository the caller itself runs in (a Git hook, say)."""
+    environment = {key: value for key, value in os.environ.items() if key not in GIT_PLACES}
+    return subprocess.run(
+        ["git", "-C", str(directory), *words],
+        capture_output=True,
+        check=False,
+        env={**environment, "LC_ALL": "C"},
+    )
 
 
 def _walk(root: Path) -> Iterator[str]:
-    for directory, below, names in os.walk(root):
+    for directory, below, names in os.walk(root, onerror=_refuse_unreadable):
         below[:] = [name for name in below if name not in SKIPPED_DIRECTORIES]
         links = [name for name in below if Path(directory, name).is_symlink()]
         for name in (*names, *links):
@@ -150,10 +166,19 @@ def _hash(path: Path) -> tuple[str, int]:
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
-        raise UsageError(
-            f"cannot read {path}: {error.strerror}", remedy="make it readable, or ignore it"
-        ) from error
+        _refuse_unreadable(error)
     return digest.hexdigest(), size
+
+
+def _refuse_unreadable(error: OSError) -> NoReturn:
+    raise UsageError(
+        f"cannot read {error.filename}: {error.strerror}", remedy="make it readable, or ignore it"
+    ) from error
+
+
+def _size(path: Path) -> int:
+    """Before it is read: a disk image must not be hashed for an hour and then refused."""
+    return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
 
 
 def _refuse_too_much(root: Path, count: int, total: int) -> None:
