@@ -36,6 +36,8 @@ AUTO = "auto"
 SMALL_FILE = 1 << 20
 RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
+JOB_ID_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
 Connect = Callable[[], AgentClient]
 
 
@@ -175,6 +177,8 @@ def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRec
     Raises UsageError when there is none or more than one; the first host's error when a host
     could not be asked and no other has it.
     """
+    if not JOB_ID_PART.fullmatch(job):
+        raise UsageError(f"{job!r} is no job id nor the beginning of one", remedy="invoke jobs")
     hosts = inventory.select(hosts=host) if host else _likely_hosts(job, inventory)
     results = on_each(hosts, lambda one: with_agent(one, lambda client: client.jobs()))
     found = [
