@@ -1,0 +1,426 @@
+"""The job façade against agents that are scripted, call by call."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inventory import Host, Inventory
+from provisioner import jobs
+from provisioner.agent.client import LogChunk
+from provisioner.errors import (
+    AgentError,
+    CommandTimeout,
+    ConnectError,
+    ConnectionLost,
+    RigupError,
+    UsageError,
+)
+from provisioner.jobs import find, find_script, follow_log, follow_to_end, new_job_id, on_each, pull
+from remote_agent.protocol.job import JOB_ID, JobRecord, JobSpec
+from remote_agent.protocol.snapshot import OutputFile
+
+JOB = "train-0101-000000-abcd"
+
+
+def record(job_id: str = JOB, state: str = "running") -> JobRecord:
+    spec = JobSpec(job_id=job_id, name="train", argv=("python3", "train.py"))
+    return JobRecord(spec, state, created_at=1.0)
+
+
+class TestFindScript:
+    @pytest.fixture
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+        for name in ("here/pkg/train.py", "here/both.py", "examples/both.py", "examples/llama.py"):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return tmp_path / "here"
+
+    def look(self, here: Path, name: str) -> jobs.Script:
+        return find_script(name, here, here.parent / "examples")
+
+    def test_the_current_directory_comes_first(self, here: Path) -> None:
+        script = self.look(here, "both.py")
+        assert (script.path, script.root) == (here / "both.py", here)
+        assert (script.directory, script.argument) == ("", "both.py")
+
+    def test_then_the_examples(self, here: Path) -> None:
+        script = self.look(here, "llama.py")
+        assert script.root == here.parent / "examples"
+        assert (script.directory, script.argument) == ("", "llama.py")
+
+    def test_a_script_outside_the_repository_travels_with_its_directory(self, here: Path) -> None:
+        script = self.look(here, "pkg/train.py")
+        assert script.root == here / "pkg"
+        assert (script.directory, script.argument) == ("", "train.py")
+
+    def test_a_job_starts_where_it_was_started_from(self, here: Path) -> None:
+        script = jobs.Script(here / "pkg/train.py", here, here / "pkg")
+        assert (script.directory, script.argument) == ("pkg", "train.py")
+        assert jobs.Script(here / "pkg/train.py", here, here).argument == "pkg/train.py"
+        assert jobs.Script(here / "both.py", here, here / "pkg").argument == "../both.py"
+
+    @pytest.mark.parametrize("name", ["missing.py", "pkg", "", "..", "/nowhere/x.py"])
+    def test_no_such_script_says_where_it_looked_and_what_there_is(
+        self, here: Path, name: str
+    ) -> None:
+        with pytest.raises(UsageError, match=re.escape(repr(name))) as raised:
+            self.look(here, name)
+        assert str(here) in raised.value.message
+        assert "both.py, llama.py" in str(raised.value.remedy)
+
+
+class TestJobId:
+    @settings(max_examples=200, deadline=None)
+    @given(st.text(max_size=80) | st.sampled_from(["", "-", "--rm", "../..", "a" * 300, "ÄÖ"]))
+    def test_any_name_gives_a_lawful_id(self, name: str) -> None:
+        job_id = new_job_id(name, now=1e9)
+        assert JOB_ID.match(job_id)
+        assert not job_id.endswith("\n")
+
+    def test_it_is_readable_and_unique(self) -> None:
+        assert new_job_id("Fine Tune_Llama.v2", now=0).startswith("fine-tune-llama-v2-")
+        assert len({new_job_id("x", now=0) for _ in range(20)}) > 15
+
+
+class LogAgent:
+    """One connection: each call is answered by the next of ``steps``, a state or an error."""
+
+    def __init__(self, log: bytes, steps: list[object]) -> None:
+        self.log = log
+        self.steps = steps
+        self.asked: list[int] = []
+        self.closed = 0
+
+    def read_log(self, job_id: str, offset: int, *, limit: int, wait_s: float = 0.0) -> LogChunk:
+        self.asked.append(offset)
+        step = self.steps.pop(0) if self.steps else None
+        if isinstance(step, Exception):
+            raise step
+        take, state = step if isinstance(step, tuple) else (limit, "succeeded")
+        data = self.log[offset : offset + take]
+        return LogChunk(offset, data, len(self.log), record(state=state))
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Line:
+    """What ``reconnect`` gives, in order: agents, or errors."""
+
+    def __init__(self, *ends: LogAgent | Exception) -> None:
+        self.ends = list(ends)
+        self.pauses: list[float] = []
+        self.told: list[str] = []
+
+    def connect(self) -> LogAgent:
+        end = self.ends.pop(0)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    def follow(self, offset: int = 0) -> bytes:
+        chunks = follow_log(
+            self.connect,  # type: ignore[arg-type]
+            JOB,
+            offset=offset,
+            on_break=lambda error, pause: self.told.append(error.message),
+            sleep=self.pauses.append,
+        )
+        return b"".join(chunk.data for chunk in chunks)
+
+
+LOG = bytes(range(256)) * 20
+BREAKS = [ConnectionLost("lost"), ConnectError("refused"), CommandTimeout("silent")]
+
+
+class TestFollow:
+    def test_to_the_end_over_one_connection(self) -> None:
+        agent = LogAgent(LOG, [(100, "running"), (0, "running"), (9999, "running")])
+        assert Line(agent).follow() == LOG
+        assert agent.asked == [0, 100, 100, len(LOG)]
+        assert agent.closed == 1
+
+    @pytest.mark.parametrize("error", BREAKS, ids=lambda error: type(error).__name__)
+    def test_a_break_goes_on_at_the_very_byte(self, error: Exception) -> None:
+        first = LogAgent(LOG, [(1000, "running"), (7, "running"), error])
+        second = LogAgent(LOG, [])
+        line = Line(first, second)
+        assert line.follow() == LOG
+        assert second.asked[0] == 1007
+        assert (first.closed, second.closed) == (1, 1)
+        assert len(line.told) == len(line.pauses) == 1
+
+    @settings(max_examples=80, deadline=None)
+    @given(
+        st.lists(st.integers(0, 2000) | st.sampled_from(["lost", "refused"]), max_size=20),
+        st.integers(0, len(LOG)),
+    )
+    def test_no_byte_is_lost_or_repeated_whatever_breaks(
+        self, script: list[int | str], offset: int
+    ) -> None:
+        ends: list[LogAgent | Exception] = []
+        steps: list[object] = []
+        for item in script:
+            if isinstance(item, int):
+                steps.append((item, "running"))
+            else:
+                ends.append(LogAgent(LOG, [*steps, ConnectionLost("lost")]))
+                steps = []
+                if item == "refused":
+                    ends.append(ConnectError("refused"))
+        ends.append(LogAgent(LOG, steps))
+        assert Line(*ends).follow(offset) == LOG[offset:]
+
+    def test_pauses_grow_and_begin_anew_after_a_success(self) -> None:
+        refused = [ConnectError("refused") for _ in range(7)]
+        line = Line(
+            *refused, LogAgent(LOG, [(5, "running"), ConnectionLost("x")]), LogAgent(LOG, [])
+        )
+        assert line.follow() == LOG
+        assert line.pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.5]
+
+    def test_an_answer_of_the_agent_is_no_break(self) -> None:
+        agent = LogAgent(LOG, [AgentError("no such job", code="no-such-job")])
+        line = Line(agent)
+        with pytest.raises(AgentError):
+            line.follow()
+        assert agent.closed == 1
+        assert line.pauses == []
+
+    def test_a_log_that_grew_after_the_end_is_read_to_its_end(self) -> None:
+        agent = LogAgent(LOG, [(100, "failed"), (100, "failed")])
+        assert Line(agent).follow() == LOG
+
+    def test_following_to_the_end_gives_the_ended_job(self) -> None:
+        written: list[bytes] = []
+        agent = LogAgent(LOG, [(10, "running"), (9999, "stopped")])
+        ended = follow_to_end(Line(agent).connect, JOB, written.append)  # type: ignore[arg-type]
+        assert ended.state == "stopped"
+        assert b"".join(written) == LOG
+
+
+class OutputAgent:
+    """An agent with output files; ``breaks`` after that many reads."""
+
+    def __init__(self, files: dict[str, bytes], *, at: float = 1000.0) -> None:
+        self.files = files
+        self.at = at
+        self.breaks: int | None = None
+        self.reads: list[tuple[str, int]] = []
+
+    def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
+        return tuple(OutputFile(name, len(data), self.at) for name, data in self.files.items())
+
+    def read_output(self, job_id: str, path: str, offset: int, limit: int) -> bytes:
+        if self.breaks is not None and len(self.reads) >= self.breaks:
+            raise ConnectionLost("lost")
+        self.reads.append((path, offset))
+        return self.files[path][offset : offset + min(limit, 100)]
+
+
+def bring(agent: OutputAgent, target: Path) -> list[str]:
+    """Pulled files as the progress tells them."""
+    told: list[str] = []
+    pull(agent, JOB, target, told.append)  # type: ignore[arg-type]
+    return [text.split(" ")[0] for text in told]
+
+
+class TestPull:
+    data = os.urandom(450)
+
+    def test_files_with_their_times(self, tmp_path: Path) -> None:
+        agent = OutputAgent({"model/a.bin": self.data, "empty": b""})
+        assert bring(agent, tmp_path / "new") == ["model/a.bin", "empty"]
+        path = tmp_path / "new" / "model" / "a.bin"
+        assert path.read_bytes() == self.data
+        assert path.stat().st_mtime == 1000.0
+        assert (tmp_path / "new" / "empty").read_bytes() == b""
+
+    def test_what_is_there_already_is_not_read_again(self, tmp_path: Path) -> None:
+        agent = OutputAgent({"a": self.data})
+        bring(agent, tmp_path)
+        agent.reads.clear()
+        assert bring(agent, tmp_path) == []
+        assert agent.reads == []
+
+    def test_a_broken_pull_goes_on_where_it_stopped(self, tmp_path: Path) -> None:
+        agent = OutputAgent({"a": self.data})
+        agent.breaks = 2
+        with pytest.raises(ConnectionLost):
+            bring(agent, tmp_path)
+        assert not (tmp_path / "a").exists(), "a half file never has the file's name"
+        agent.breaks = None
+        agent.reads.clear()
+        assert bring(agent, tmp_path) == ["a"]
+        assert agent.reads[0] == ("a", 200)
+        assert (tmp_path / "a").read_bytes() == self.data
+        assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+    def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_half(
+        self, tmp_path: Path
+    ) -> None:
+        agent = OutputAgent({"a": self.data})
+        agent.breaks = 2
+        with pytest.raises(ConnectionLost):
+            bring(agent, tmp_path)
+        newer = OutputAgent({"a": bytes(450)}, at=2000.0)
+        bring(newer, tmp_path)
+        assert (tmp_path / "a").read_bytes() == bytes(450)
+
+    def test_a_newer_version_replaces_the_older(self, tmp_path: Path) -> None:
+        bring(OutputAgent({"a": b"old"}), tmp_path)
+        bring(OutputAgent({"a": b"new"}, at=2000.0), tmp_path)
+        assert (tmp_path / "a").read_bytes() == b"new"
+
+    def test_a_file_that_grows_is_taken_as_it_was_listed(self, tmp_path: Path) -> None:
+        class Growing(OutputAgent):
+            def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
+                return (OutputFile("a", 150, 1000.0),)
+
+        bring(Growing({"a": self.data}), tmp_path)
+        assert (tmp_path / "a").read_bytes() == self.data[:150]
+
+    def test_a_file_that_shrank_is_an_error_with_a_remedy(self, tmp_path: Path) -> None:
+        class Shrunk(OutputAgent):
+            def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
+                return (OutputFile("a", 1000, 1000.0),)
+
+        with pytest.raises(RigupError, match="became shorter") as raised:
+            bring(Shrunk({"a": self.data}), tmp_path)
+        assert raised.value.remedy == "pull again"
+        assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", ""])
+    def test_a_hostile_name_lands_nowhere(self, tmp_path: Path, name: str) -> None:
+        target = tmp_path / "target"
+        with pytest.raises(UsageError, match="outside the target"):
+            bring(OutputAgent({name: b"x"}), target)
+        assert [path.name for path in tmp_path.rglob("*")] == ["target"]
+
+
+class TestFind:
+    @pytest.fixture(autouse=True)
+    def fleet(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
+        self.jobs: dict[str, Sequence[str] | RigupError] = {}
+        self.asked: list[str] = []
+
+        def with_agent(host: Host, work: Callable[[object], object]) -> object:
+            self.asked.append(host.name)
+            answer = self.jobs.get(host.name, ())
+            if isinstance(answer, RigupError):
+                raise answer
+
+            class Client:
+                def jobs(self) -> tuple[JobRecord, ...]:
+                    return tuple(record(name) for name in answer)
+
+            return work(Client())
+
+        monkeypatch.setattr(jobs, "with_agent", with_agent)
+        names = ("a", "b", "c")
+        self.inventory = Inventory({name: Host(name, name) for name in names}, {})
+
+    def look(self, job: str, host: str | None = None) -> tuple[str, str]:
+        one, found = find(job, self.inventory, host)
+        return one.name, found.job_id
+
+    def test_by_its_beginning_wherever_it_is(self) -> None:
+        self.jobs = {"b": ["train-1", "other-2"]}
+        assert self.look("tr") == ("b", "train-1")
+        assert sorted(self.asked) == ["a", "b", "c"]
+
+    def test_a_whole_id_wins_over_longer_ones(self) -> None:
+        self.jobs = {"a": ["train-1", "train-12"], "b": ["train-1-x"]}
+        assert self.look("train-1") == ("a", "train-1")
+
+    def test_an_ambiguous_beginning_names_the_jobs(self) -> None:
+        self.jobs = {"a": ["train-1"], "b": ["train-2"]}
+        with pytest.raises(UsageError, match="train-1, train-2") as raised:
+            self.look("train")
+        assert raised.value.remedy == "type more of the id"
+
+    def test_no_such_job(self) -> None:
+        with pytest.raises(UsageError, match=r"no job 'train' on 3 host\(s\)"):
+            self.look("train")
+
+    @pytest.mark.parametrize("job", ["", "../x", "/etc", "*", "Train", "a b", "-x", "a" * 99])
+    def test_what_cannot_be_a_job_id_asks_no_host(self, job: str) -> None:
+        with pytest.raises(UsageError, match="is no job id"):
+            self.look(job)
+        assert self.asked == []
+
+    def test_only_on_the_named_host(self) -> None:
+        self.jobs = {"a": ["train-1"], "b": ["train-2"]}
+        assert self.look("train", "b") == ("b", "train-2")
+        assert self.asked == ["b"]
+
+    def test_the_host_that_was_sent_the_job_is_asked_first(self) -> None:
+        self.jobs = {"a": ["train-1"], "b": ["train-2"]}
+        jobs._remember("train-2", self.inventory.hosts["b"])
+        assert self.look("train-2") == ("b", "train-2")
+        assert self.asked == ["b"]
+
+    def test_a_remembered_host_that_left_the_inventory_is_no_obstacle(self) -> None:
+        self.jobs = {"c": ["train-1"]}
+        jobs._remember("train-1", Host("gone", "gone"))
+        assert self.look("train-1") == ("c", "train-1")
+
+    def test_a_host_that_is_down_hides_no_job_on_another(self) -> None:
+        self.jobs = {"a": ConnectError("refused"), "b": ["train-1"]}
+        assert self.look("train") == ("b", "train-1")
+
+    def test_a_job_that_may_be_on_a_host_that_is_down(self) -> None:
+        self.jobs = {"b": ConnectError("refused")}
+        with pytest.raises(ConnectError) as raised:
+            self.look("train")
+        assert raised.value.host == "b"
+
+
+def test_every_host_gets_a_result_or_its_own_error() -> None:
+    def work(host: Host) -> str:
+        if host.name == "b":
+            raise ConnectError("refused")
+        return host.name.upper()
+
+    hosts = [Host(name, name) for name in "abc"]
+    results = on_each(hosts, work)
+    assert [(host.name, value) for host, value, _ in results] == [
+        ("a", "A"),
+        ("b", None),
+        ("c", "C"),
+    ]
+    assert [str(error) for _, _, error in results if error] == ["b: refused"]
+    assert on_each([], work) == []
+
+
+def test_an_unknown_runtime_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    script = jobs.Script(tmp_path / "x.py", tmp_path, tmp_path)
+    with pytest.raises(UsageError, match="--runtime slurm: expected auto, process or container"):
+        jobs.train(Host("a", "a"), jobs.Request(script, runtime="slurm"))
+
+
+def test_the_inventorys_mirrors_reach_the_job() -> None:
+    host = Host("a", "a")
+    assert jobs._mirror_environment(host) == {}
+    mirrors = replace(host.mirrors, python_index="https://m/simple", http_proxy="http://p:1")
+    assert jobs._mirror_environment(replace(host, mirrors=mirrors)) == {
+        "PIP_INDEX_URL": "https://m/simple",
+        "http_proxy": "http://p:1",
+        "https_proxy": "http://p:1",
+    }
+
+
+def test_secrets_of_a_job_are_not_in_its_representation(tmp_path: Path) -> None:
+    script = jobs.Script(tmp_path / "x.py", tmp_path, tmp_path)
+    assert "hunter2" not in repr(jobs.Request(script, environment={"TOKEN": "hunter2"}))
