@@ -25,7 +25,7 @@ def host_report(report: HostReport) -> str:
     for step in report.steps:
         lines.extend(_step_lines(step))
     lines.extend(
-        f"  = verified: {proof.text}{' [SIMULATED]' if proof.simulated else ''}"
+        f"  = verified: {printable(proof.text)}{' [SIMULATED]' if proof.simulated else ''}"
         for proof in report.proofs
     )
     if report.error is not None:
@@ -106,9 +106,9 @@ def describe_end(host: str, record: JobRecord) -> str:
     verdict = record.verdict
     lines = [f"{record.job_id} on {host}: {record.state} after {_duration(record)}"]
     if verdict is not None and verdict.cause != "success":
-        lines.append(f"{verdict.cause}: {printable(verdict.evidence)}")
-        lines += [f"try: {printable(verdict.hint)}"] if verdict.hint else []
-    return "\n".join(lines)
+        lines.append(f"{verdict.cause}: {verdict.evidence}")
+        lines += [f"try: {verdict.hint}"] if verdict.hint else []
+    return "\n".join(map(printable, lines))
 
 
 def facts(found: dict[str, Any]) -> str:
