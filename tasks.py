@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import getpass
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -27,6 +28,7 @@ from provisioner import show, trust
 from provisioner.command import Secret
 from provisioner.containers import on_hosts as containers
 from provisioner.containers.facade import Wish, alias_of
+from provisioner.containers.services import Service, tunnel_words
 from provisioner.errors import BlockedError, ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.provisioning import provision_hosts, read_facts
@@ -449,6 +451,41 @@ def container_down(
     return _worst(results)
 
 
+SERVICE_HELP = {
+    "host": "host name",
+    "name": "the container's name suffix (default: torch)",
+    "port": "port on this machine",
+    "inventory": HOSTS_HELP["inventory"],
+}
+
+
+@command(help=SERVICE_HELP)
+def jupyter(
+    context: Context,
+    host: Text = None,
+    name: str = "torch",
+    port: str = "8888",
+    inventory: Text = None,
+) -> int:
+    """JupyterLab in the container, tunnelled to this machine until ctrl-c."""
+    [one] = _exactly_one(_hosts(host, None, False, inventory))
+    return _tunnel(one, name, containers.jupyter(one, name), port)
+
+
+@command(help={**SERVICE_HELP, "logdir": "directory with event files, in the container"})
+def tensorboard(
+    context: Context,
+    logdir: str,
+    host: Text = None,
+    name: str = "torch",
+    port: str = "6006",
+    inventory: Text = None,
+) -> int:
+    """TensorBoard in the container, tunnelled to this machine until ctrl-c."""
+    [one] = _exactly_one(_hosts(host, None, False, inventory))
+    return _tunnel(one, name, containers.tensorboard(one, name, logdir), port)
+
+
 @command(help={"hosts": "how many", "distro": "debian12, debian13, or both separated by a comma"})
 def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13") -> int:
     """Start practice hosts in local Docker: real systems, SIMULATED GPUs."""
@@ -558,6 +595,13 @@ def _follow(host: Host, job_id: str, offset: int) -> ExitCode:
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
 
 
+def _tunnel(host: Host, name: str, service: Service, port: str) -> int:
+    local = _whole(port, "--port", 1, 65535)
+    print(service.url(local), flush=True)
+    _note("ctrl-c closes the tunnel; the service goes on")
+    return subprocess.run(tunnel_words(alias_of(host, name), service, local)).returncode
+
+
 def _progress(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
     width = max((len(host.name) for host in hosts), default=0)
 
@@ -609,7 +653,19 @@ def _worst_code(codes: Sequence[ExitCode]) -> ExitCode:
 def _namespace() -> Collection:
     root = Collection()
     root.add_task(trust_hosts, name="trust")
-    for body in (provision, facts, train, jobs, logs, stop, pull, describe, dashboard):
+    for body in (
+        provision,
+        facts,
+        train,
+        jobs,
+        logs,
+        stop,
+        pull,
+        describe,
+        dashboard,
+        jupyter,
+        tensorboard,
+    ):
         root.add_task(body)
     container = Collection("container")
     for name, body in (

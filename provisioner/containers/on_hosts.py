@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from inventory import Host
-from provisioner.containers import engine, facade
+from provisioner.containers import engine, facade, services
 from provisioner.containers.engine import ContainerInfo
 from provisioner.containers.facade import HostGpus, Wish
+from provisioner.containers.services import Service
+from provisioner.errors import UsageError
 from provisioner.facts import GPU, gather
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
@@ -30,6 +32,29 @@ def down(host: Host, name: str, *, forget: bool = False) -> bool:
     """Remove the container; whether there was one."""
     with _connected(host) as transport:
         return facade.take_down(host, transport, name, forget=forget)
+
+
+def jupyter(host: Host, name: str) -> Service:
+    """JupyterLab in the running container ``name``. Raises RigupError."""
+    with _connected(host) as transport:
+        return services.start_jupyter(transport, _running(host, transport, name))
+
+
+def tensorboard(host: Host, name: str, log_dir: str) -> Service:
+    """TensorBoard over a directory of the running container ``name``. Raises RigupError."""
+    with _connected(host) as transport:
+        return services.start_tensorboard(transport, _running(host, transport, name), log_dir)
+
+
+def _running(host: Host, transport: Transport, name: str) -> ContainerInfo:
+    for info in engine.list_containers(transport, engine.look_at_host(transport).login.uid):
+        if info.name == name and info.running:
+            return info
+    raise UsageError(
+        f"no container {name!r} is running",
+        host=host.name,
+        remedy=f"invoke container.up --host {host.name} --name {name}",
+    )
 
 
 def _gpus(transport: Transport) -> HostGpus:
