@@ -69,6 +69,8 @@ def command(**options: Any) -> Callable[[Callable[..., int | None]], Any]:
             except BrokenPipeError:
                 sys.stderr.close()
                 raise Exit(code=1) from None
+            except OSError as error:  # the local disk or terminal: full, read-only, not allowed
+                raise Exit(str(error), code=int(ExitCode.FAILED)) from error
             if code:
                 raise Exit(code=int(code))
 
@@ -175,7 +177,7 @@ def train(
     gpus: Text = None,
     runtime: str = "auto",
     follow: bool = False,
-    env: Sequence[str] = (),
+    env: Sequence[str] | None = None,  # another default and Invoke would take no list
     name: Text = None,
     inventory: Text = None,
     json: bool = False,
@@ -187,7 +189,7 @@ def train(
         arguments=_after_dashes(sys.argv),
         gpus=None if gpus is None else _whole(gpus, "--gpus", 0, 64),
         runtime=runtime,
-        environment=_environment(env),
+        environment=_environment(env or ()),
         name=name,
     )
     record = job_facade.train(one, request)
@@ -217,7 +219,8 @@ def jobs(
         print(show.as_json(_by_host(results)))
     else:
         rows = [(one.name, job) for one, found, _ in results for job in found or ()]
-        print(show.job_table(rows))
+        if rows or any(error is None for _, _, error in results):
+            print(show.job_table(rows))
     _complain_all(results)
     return _worst(results)
 
@@ -543,8 +546,12 @@ def _find(job: str, host: str | None, inventory: str | None) -> tuple[Host, JobR
 
 def _sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
     if descriptor is not None:
-        with os.fdopen(_whole(descriptor, "--sudo-password-fd", 0, 1 << 20)) as file:
-            return Secret(file.readline().rstrip("\n"))
+        number = _whole(descriptor, "--sudo-password-fd", 0, 1 << 20)
+        try:
+            with os.fdopen(number) as file:
+                return Secret(file.readline().rstrip("\n"))
+        except OSError as error:
+            raise UsageError(f"--sudo-password-fd {number}: {error.strerror}") from error
     return Secret(getpass.getpass("sudo password: ")) if ask else None
 
 
