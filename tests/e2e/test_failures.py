@@ -36,10 +36,10 @@ def test_unknown_host_key(rigup: Rigup, tmp_path: Path) -> None:
 def test_changed_host_key(rigup: Rigup) -> None:
     pinned = rigup.home / "known_hosts"
     kept = pinned.read_text()
-    lines = [line.split() for line in kept.splitlines()]
-    first = lines[0][0]
-    foreign = next(words[1:] for words in lines if words[0] != first)
-    pinned.write_text(f"{first} {' '.join(foreign)}\n")
+    hosts = rigup.inventory()["hosts"]
+    own, other = (f"[127.0.0.1]:{hosts[name]['port']}" for name in ("lab01", "lab02"))
+    foreign = [line for line in kept.splitlines() if line.startswith(f"{other} ")]
+    pinned.write_text("\n".join(foreign).replace(other, own) + "\n")
     try:
         expect(rigup("jobs", "--host", "lab01"), 3, "HOST KEY HAS CHANGED", "--replace")
         expect(rigup("trust", "--host", "lab01", "--yes"), 3, "--replace")
