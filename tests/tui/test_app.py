@@ -131,9 +131,10 @@ async def test_the_cursor_stays_on_its_job_when_others_come(board) -> None:
     async with board({"gpu01": agent}) as b:
         await b.until(lambda: b.log_lines == ["step 1"])
         await b.press("j", "k")
-        newer = [job(f"new-{number}", name="newer") for number in range(3)]
+        newer = [job(f"a-new-{number}", name="newer") for number in range(3)]
         agent.push((job(), *newer))
         await b.until(lambda: len(b.jobs.rows) == 4)
+        assert b.jobs.cursor == 3
         assert b.jobs.key.job_id == "job-one"
         assert b.log_lines == ["step 1"]
 

@@ -65,6 +65,7 @@ def test_a_real_zero_is_zero() -> None:
 def test_simulated_stands_on_the_gpus_own_row_at_any_width() -> None:
     for width in (80, 120, 200):
         assert "SIMULATED" in gpu_line(gpu(simulated=True), width)
+        assert "SIMULATED" in gpu_line(gpu(simulated=True, name="H100 " * 20), width)
         assert "SIMULATED" not in gpu_line(gpu(), width)
 
 

@@ -61,6 +61,7 @@ class Clock:
 def fleet_layout(state: FleetState, width: int) -> Layout:
     """Columns for what is in them; bars where there is room."""
     longest_name = max([len(_short_name(gpu)) for gpu in state.gpus()] + [0])
+    longest_procs = max([len(_processes(gpu)[0]) for gpu in state.gpus()] + [7])
     longest_job = max([len(job.spec.name) for _, job in state.all_jobs()] + [10])
     columns = (
         Column("name", "GPU", 22, min(longest_name, 40), turn=0),
@@ -69,7 +70,7 @@ def fleet_layout(state: FleetState, width: int) -> Layout:
         Column("power", "POWER", 8, 11, rank=1, right=True),
         *([TREND] if width >= TREND_FROM else []),
         Column("temp", "TEMP", 5, 5, rank=2, right=True),
-        Column("procs", "PROCS", 7, 18, rank=3),
+        Column("procs", "PROCS", 7, min(longest_procs, 18), rank=3, turn=0),
         Column("job", "JOB", 10, min(longest_job, 40), turn=0),
     )
     return arrange(columns, width)
