@@ -1,0 +1,111 @@
+"""Many hosts at once: the real steps on scripted hosts, with one transcript per host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripted_host import ScriptedHost
+
+from inventory import Host
+from provisioner import provisioning
+from provisioner.agent.bundle import build_bundle
+from provisioner.command import Command, Result, Secret
+from provisioner.errors import ConnectError, ExitCode
+from provisioner.provisioning import provision_hosts, read_facts
+from provisioner.runner import HostReport
+from provisioner.transport.fake import FakeTransport
+
+DEBIAN = (
+    'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nPRETTY_NAME="Debian 12"\n'
+    "RIGUP_KERNEL=6.1\nRIGUP_ARCH=x86_64\nRIGUP_BOOT=b\n"
+)
+READY = {
+    "os": DEBIAN,
+    "login": "USER=ml\nUID=1000\nHOME=/home/ml\nGROUPS=ml docker\n",
+    "python": "Python 3.11.2",
+    "docker": 'installed=1\nactive=1\nenabled=1\ninfo={"ServerVersion":"20.10.24","Runtimes":{}}',
+    "agent": build_bundle().digest,
+}
+
+
+def unreachable(command: Command) -> Result:
+    raise ConnectError("no answer in time", remedy="is it switched on?")
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeTransport]:
+    """gpu01 has all it needs, gpu02 has nothing, gpu03 does not answer."""
+    monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
+    transports = {
+        "gpu01": ScriptedHost("gpu01", sections=READY).transport(),
+        "gpu02": ScriptedHost("gpu02", sections={"os": DEBIAN}).transport(),
+        "gpu03": FakeTransport(unreachable, host_name="gpu03"),
+    }
+    monkeypatch.setattr(
+        provisioning,
+        "SshTransport",
+        lambda host, sudo_password: transports[host.name],
+    )
+    return transports
+
+
+def run(*, only_check: bool = False, password: Secret | None = None) -> list[HostReport]:
+    hosts = [Host(name, name) for name in ("gpu01", "gpu02", "gpu03")]
+    return list(
+        provision_hosts(hosts, lambda *words: None, only_check=only_check, sudo_password=password)
+    )
+
+
+def test_a_plan_for_every_host_and_none_is_changed(fleet: dict[str, FakeTransport]) -> None:
+    ready, bare, gone = run(only_check=True)
+    assert (ready.changed, ready.exit_code) == (0, ExitCode.DONE)
+    assert [step.status for step in ready.steps] == ["ok"] * 4
+    assert [(step.step, step.status) for step in bare.steps] == [
+        ("docker", "would-change"),
+        ("driver", "ok"),
+        ("toolkit", "ok"),
+        ("agent", "would-change"),
+    ]
+    assert isinstance(gone.error, ConnectError)
+    assert all(len(transport.commands) == 1 for transport in fleet.values())
+
+
+def test_a_host_that_has_it_all_is_only_proven(fleet: dict[str, FakeTransport]) -> None:
+    ready = run()[0]
+    assert (ready.changed, ready.error) == (0, None)
+    assert "Docker 20.10.24 runs a container (no GPU on this host)" in ready.proofs[0].text
+    words = [command.words[0] for command in fleet["gpu01"].commands]
+    assert words == ["sh", "sh", "docker"], "facts, the image, the container"
+
+
+def test_every_host_has_its_own_transcript(fleet: dict[str, FakeTransport]) -> None:
+    for report in run(only_check=True):
+        assert report.transcript is not None
+        path = Path(report.transcript)
+        assert path.name == f"{report.host}.log"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert "$ sh -s" in path.read_text()
+    assert "no answer in time" in path.read_text()
+
+
+def test_a_password_reads_facts_as_root_and_is_written_nowhere(
+    fleet: dict[str, FakeTransport],
+) -> None:
+    reports = run(only_check=True, password=Secret("hunter2"))
+    assert all(command.sudo for command in fleet["gpu01"].commands)
+    for report in reports:
+        assert report.transcript is not None
+        assert "hunter2" not in Path(report.transcript).read_text() + repr(report)
+
+
+def test_reading_facts_closes_the_connection_whatever_happens(
+    fleet: dict[str, FakeTransport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    for name, transport in fleet.items():
+        monkeypatch.setattr(transport, "close", lambda name=name: closed.append(name))
+    assert dict(read_facts(Host("gpu01", "gpu01")).items())["python"].version == (3, 11)
+    with pytest.raises(ConnectError):
+        read_facts(Host("gpu03", "gpu03"))
+    assert closed == ["gpu01", "gpu03"]
