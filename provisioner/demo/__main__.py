@@ -38,7 +38,7 @@ class Demo:
         self.home = directory / "home"
         self.host_state = directory / "host"
         self.outputs = directory / "outputs"
-        self.picture = directory / "dashboard.png"
+        self.picture = directory / "dashboard.svg"
         self.port = _free_port()
         self._server: subprocess.Popen[str] | None = None
         self.environment = {
