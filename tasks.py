@@ -352,9 +352,9 @@ def dashboard(
 
     hosts = _hosts(host, group, all_ or not (host or group), inventory)
     if screenshot:
-        tui.screenshot(hosts, job_facade.connect, Path(screenshot))
+        code = tui.screenshot(hosts, job_facade.connect, Path(screenshot))
         print(f"saved {screenshot}")
-        return ExitCode.DONE
+        return code
     return tui.run(hosts, job_facade.connect, readonly=readonly)
 
 

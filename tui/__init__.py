@@ -25,7 +25,8 @@ def run(
     refresh_s: float = 1.0,
     simulated_note: str | None = None,
 ) -> int:
-    """Runs the dashboard in this terminal until the user quits; returns the exit code.
+    """Runs the dashboard in this terminal until the user quits; returns the exit code: 1 when a
+    host was offline at the end, else 0.
 
     ``connect`` opens an agent client for a host; it is called in threads, again after every lost
     link. ``readonly`` turns everything off that changes a host. ``refresh_s``: seconds between
@@ -40,7 +41,7 @@ def run(
         app.run()
     finally:
         app.close()
-    return app.return_code or 0
+    return app.return_code or app.verdict
 
 
 def screenshot(
@@ -52,8 +53,9 @@ def screenshot(
     settle_s: float = 1.0,
     timeout_s: float = 60.0,
     simulated_note: str | None = None,
-) -> None:
+) -> int:
     """Saves a picture of the dashboard on real feeds; ``path`` ends in ``.svg`` or ``.png``.
+    Returns 1 when a host was offline, else 0.
 
     The picture is taken ``settle_s`` after every host is online with a sample, or offline with a
     reason. Raises RigupError when that takes longer than ``timeout_s``, and UsageError for another
@@ -61,7 +63,7 @@ def screenshot(
     """
     from tui.picture import save
 
-    save(
+    return save(
         hosts,
         connect,
         path,

@@ -151,6 +151,13 @@ class DashboardApp(App[int]):
         for feed in self.feeds.by_host.values():
             feed.retry_now()
 
+    @property
+    def verdict(self) -> int:
+        """Exit code: 1 when a host is known to be offline."""
+        return int(
+            any(host.is_settled and not host.is_online for host in self.fleet.hosts.values())
+        )
+
     def action_help(self) -> None:
         if not isinstance(self.screen, TextDialog):
             self.push_screen(help_dialog(self._readonly))

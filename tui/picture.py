@@ -32,7 +32,7 @@ def save(
     settle_s: float,
     timeout_s: float,
     simulated_note: str | None = None,
-) -> None:
+) -> int:
     """See ``tui.screenshot``."""
     _check_path(path)
     app = DashboardApp(hosts, connect, simulated_note=simulated_note)
@@ -45,6 +45,7 @@ def save(
         path.write_text(svg, encoding="utf-8")
     else:
         path.write_bytes(to_png(svg))
+    return app.verdict
 
 
 def to_png(svg: str) -> bytes:
