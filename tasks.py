@@ -7,7 +7,6 @@ inventory error, 3 blocked or waiting for a person.
 from __future__ import annotations
 
 import functools
-import getpass
 import os
 import subprocess
 import sys
@@ -23,16 +22,14 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from inventory import Host, Inventory, InventoryError, find_inventory, load_inventory
+from provisioner import arguments, outcome, show, terminal, trust
 from provisioner import jobs as job_facade
-from provisioner import show, trust
-from provisioner.command import Secret
 from provisioner.containers import on_hosts as containers
 from provisioner.containers.facade import Wish, alias_of
 from provisioner.containers.services import Service, tunnel_words
-from provisioner.errors import BlockedError, ExitCode, RigupError, UsageError
+from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.provisioning import provision_hosts, read_facts
-from provisioner.text import printable
 from remote_agent.protocol.job import JobRecord
 
 Text = str | None
@@ -95,15 +92,15 @@ def trust_hosts(
     )
     for one, offer, error in results:
         if error is not None or offer is None:
-            _complain(error)
+            terminal.complain(error)
             continue
         state = "already pinned" if offer.is_pinned else "not pinned"
         print(f"{one.name}: {offer.key[0]} {offer.fingerprint} ({state})")
         if not offer.is_pinned:
-            _confirm("pin this key?", yes)
+            arguments.confirm("pin this key?", yes)
             trust.pin(offer.known_hosts_name, [offer.key])
             print(f"{one.name}: pinned")
-    return _worst(results)
+    return outcome.exit_code_of(results)
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP, "check": "show the plan, change nothing"})
@@ -120,13 +117,15 @@ def provision(
 ) -> int:
     """Bring hosts to: Docker, NVIDIA driver, container toolkit, agent; and prove it."""
     hosts = _hosts(host, group, all_, inventory)
-    password = _sudo_password(ask_sudo_password, sudo_password_fd)
-    reports = provision_hosts(hosts, _progress(hosts), only_check=check, sudo_password=password)
+    password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
+    reports = provision_hosts(
+        hosts, terminal.progress_lines(hosts), only_check=check, sudo_password=password
+    )
     if json:
         print(show.as_json([show.host_report_json(report) for report in reports]))
     else:
         print("\n".join(show.host_report(report) for report in reports))
-    return _worst_code([report.exit_code for report in reports])
+    return outcome.worst_code([report.exit_code for report in reports])
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP})
@@ -141,19 +140,19 @@ def facts(
     sudo_password_fd: Text = None,
 ) -> int:
     """What is true on the hosts, read in one round trip each."""
-    password = _sudo_password(ask_sudo_password, sudo_password_fd)
+    password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
     results = job_facade.on_each(
         _hosts(host, group, all_, inventory),
         lambda one: dict(read_facts(one, sudo_password=password).items()),
     )
     if json:
-        print(show.as_json(_by_host(results)))
+        print(show.as_json(show.results_json(results)))
     else:
         for one, found, _ in results:
             if found is not None:
                 print(f"{one.name}\n{show.facts(found)}")
-    _complain_all(results)
-    return _worst(results)
+    terminal.complain_all(results)
+    return outcome.exit_code_of(results)
 
 
 @command(
@@ -186,10 +185,10 @@ def train(
     [one] = _exactly_one(_hosts(host, None, False, inventory))
     request = job_facade.Request(
         script=job_facade.find_script(script, Path.cwd(), EXAMPLES),
-        arguments=_after_dashes(sys.argv),
-        gpus=None if gpus is None else _whole(gpus, "--gpus", 0, 64),
+        arguments=arguments.after_dashes(sys.argv),
+        gpus=None if gpus is None else arguments.whole_number(gpus, "--gpus", 0, 64),
         runtime=runtime,
-        environment=_environment(env or ()),
+        environment=arguments.environment(env or ()),
         name=name,
     )
     record = job_facade.train(one, request)
@@ -197,7 +196,7 @@ def train(
         print(show.as_json({"host": one.name, "job": record}))
     else:
         print(record.job_id, flush=True)
-        _note(f"started on {one.name}; follow it: invoke logs {record.job_id} --follow")
+        terminal.note(f"started on {one.name}; follow it: invoke logs {record.job_id} --follow")
     return _follow(one, record.job_id, 0) if follow else ExitCode.DONE
 
 
@@ -216,13 +215,13 @@ def jobs(
         hosts, lambda one: job_facade.with_agent(one, lambda client: client.jobs())
     )
     if json:
-        print(show.as_json(_by_host(results)))
+        print(show.as_json(show.results_json(results)))
     else:
         rows = [(one.name, job) for one, found, _ in results for job in found or ()]
         if rows or any(error is None for _, _, error in results):
             print(show.job_table(rows))
-    _complain_all(results)
-    return _worst(results)
+    terminal.complain_all(results)
+    return outcome.exit_code_of(results)
 
 
 @command(
@@ -245,11 +244,13 @@ def logs(
 ) -> int:
     """A job's log, byte for byte."""
     one, record = _find(job, host, inventory)
-    offset = max(0, record.log_bytes - _whole(tail, "--tail", 0, 1 << 40)) if tail else 0
+    offset = (
+        max(0, record.log_bytes - arguments.whole_number(tail, "--tail", 0, 1 << 40)) if tail else 0
+    )
     if follow:
         return _follow(one, record.job_id, offset)
     job_facade.with_agent(
-        one, lambda client: job_facade.copy_log(client, record.job_id, offset, _write)
+        one, lambda client: job_facade.copy_log(client, record.job_id, offset, terminal.write_bytes)
     )
     return ExitCode.DONE
 
@@ -272,7 +273,7 @@ def stop(
 ) -> int:
     """Stop a job and every process of it."""
     one, record = _find(job, host, inventory)
-    seconds = _whole(grace, "--grace", 0, 3600)
+    seconds = arguments.whole_number(grace, "--grace", 0, 3600)
     stopped = job_facade.with_agent(one, lambda client: client.stop(record.job_id, grace_s=seconds))
     print(f"{stopped.job_id}: {stopped.state}")
     return ExitCode.DONE
@@ -298,10 +299,10 @@ def pull(
     one, record = _find(job, host, inventory)
     target = Path(to) if to else Path("outputs") / record.job_id
     paths = job_facade.with_agent(
-        one, lambda client: job_facade.pull(client, record.job_id, target, _note)
+        one, lambda client: job_facade.pull(client, record.job_id, target, terminal.note)
     )
     if not paths:
-        _note(f"{record.job_id} has written nothing into $RIGUP_OUTPUT_DIR")
+        terminal.note(f"{record.job_id} has written nothing into $RIGUP_OUTPUT_DIR")
     print(f"{len(paths)} file(s) in {target}")
     return ExitCode.DONE
 
@@ -381,13 +382,13 @@ def container_up(
     wish = Wish(name=name, image=image, gpus=gpus, recreate=recreate)
     results = job_facade.on_each(
         _hosts(host, None, False, inventory),
-        lambda one: containers.up(one, wish, _note),
+        lambda one: containers.up(one, wish, terminal.note),
     )
     for one, info, _ in results:
         if info is not None:
             print(show.container_up(alias_of(one, name), info))
-    _complain_all(results)
-    return _worst(results)
+    terminal.complain_all(results)
+    return outcome.exit_code_of(results)
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP})
@@ -403,11 +404,11 @@ def container_list(
     hosts = _hosts(host, group, all_ or not (host or group), inventory)
     results = job_facade.on_each(hosts, containers.list_on)
     if json:
-        print(show.as_json(_by_host(results)))
+        print(show.as_json(show.results_json(results)))
     else:
         print(show.container_table([(one.name, found or ()) for one, found, _ in results]))
-    _complain_all(results)
-    return _worst(results)
+    terminal.complain_all(results)
+    return outcome.exit_code_of(results)
 
 
 @command(
@@ -425,7 +426,7 @@ def container_ssh(
 ) -> int:
     """Open a shell in the container. A command may follow after --"""
     [one] = _exactly_one(_hosts(host, None, False, inventory))
-    os.execvp("ssh", ["ssh", alias_of(one, name), *_after_dashes(sys.argv)])  # noqa: S606
+    os.execvp("ssh", ["ssh", alias_of(one, name), *arguments.after_dashes(sys.argv)])  # noqa: S606
 
 
 @command(
@@ -450,8 +451,8 @@ def container_down(
     for one, removed, error in results:
         if error is None:
             print(f"{alias_of(one, name)}: {'removed' if removed else 'was not there'}")
-    _complain_all(results)
-    return _worst(results)
+    terminal.complain_all(results)
+    return outcome.exit_code_of(results)
 
 
 SERVICE_HELP = {
@@ -495,10 +496,10 @@ def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13"
     from provisioner import lab
 
     made = lab.up(
-        _whole(hosts, "--hosts", 1, 32),
+        arguments.whole_number(hosts, "--hosts", 1, 32),
         distros=distro.split(","),
         home=rigup_home(),
-        progress=_note,
+        progress=terminal.note,
     )
     print(show.lab(made))
     return ExitCode.DONE
@@ -544,117 +545,26 @@ def _find(job: str, host: str | None, inventory: str | None) -> tuple[Host, JobR
     return job_facade.find(job, known, host)
 
 
-def _sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
-    if descriptor is not None:
-        number = _whole(descriptor, "--sudo-password-fd", 0, 1 << 20)
-        try:
-            with os.fdopen(number) as file:
-                return Secret(file.readline().rstrip("\n"))
-        except OSError as error:
-            raise UsageError(f"--sudo-password-fd {number}: {error.strerror}") from error
-    return Secret(getpass.getpass("sudo password: ")) if ask else None
-
-
-def _environment(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not name.isidentifier():
-            raise UsageError(f"--env {name}: not a variable name", remedy="--env NAME=VALUE")
-        if not equals and name not in os.environ:
-            raise UsageError(f"--env {name}: not set here", remedy=f"--env {name}=VALUE")
-        found[name] = value if equals else os.environ[name]
-    return found
-
-
-def _whole(text: object, option: str, least: int, most: int) -> int:
-    try:
-        number = int(str(text))
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: expected a whole number") from None
-    if not least <= number <= most:
-        raise UsageError(f"{option} {number}: expected {least} to {most}")
-    return number
-
-
-def _after_dashes(argv: Sequence[str]) -> tuple[str, ...]:
-    """Invoke joins what follows ``--`` with spaces; the words themselves are still in argv."""
-    return tuple(argv[argv.index("--") + 1 :]) if "--" in argv else ()
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise BlockedError("this needs a person's yes", remedy="compare it, then add --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise BlockedError("not confirmed; nothing was changed")
-
-
 def _follow(host: Host, job_id: str, offset: int) -> ExitCode:
     def on_break(error: RigupError, pause: float) -> None:
-        _note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
+        terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
 
     final = job_facade.follow_to_end(
-        lambda: job_facade.connect(host), job_id, _write, offset=offset, on_break=on_break
+        lambda: job_facade.connect(host),
+        job_id,
+        terminal.write_bytes,
+        offset=offset,
+        on_break=on_break,
     )
-    _note(show.describe_end(host.name, final))
+    terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
 
 
 def _tunnel(host: Host, name: str, service: Service, port: str) -> int:
-    local = _whole(port, "--port", 1, 65535)
+    local = arguments.whole_number(port, "--port", 1, 65535)
     print(service.url(local), flush=True)
-    _note("ctrl-c closes the tunnel; the service goes on")
+    terminal.note("ctrl-c closes the tunnel; the service goes on")
     return subprocess.run(tunnel_words(alias_of(host, name), service, local)).returncode
-
-
-def _progress(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
-    width = max((len(host.name) for host in hosts), default=0)
-
-    def show_line(host: str, step: str, text: str) -> None:
-        _note(f"{host:<{width}}  {step:<8} {printable(text)}")
-
-    return show_line
-
-
-def _note(text: str) -> None:
-    """Progress and hints go to stderr; stdout holds results only."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _write(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _complain(error: RigupError | None) -> None:
-    if error is not None:
-        _note(show.error_text(error))
-
-
-def _complain_all(results: Sequence[tuple[Host, Any, RigupError | None]]) -> None:
-    for _, _, error in results:
-        _complain(error)
-
-
-def _by_host(results: Sequence[tuple[Host, Any, RigupError | None]]) -> list[dict[str, Any]]:
-    return [
-        {"host": host.name, "result": found, "error": show.error_json(error)}
-        for host, found, error in results
-    ]
-
-
-def _worst(results: Sequence[tuple[Host, Any, RigupError | None]]) -> ExitCode:
-    return _worst_code([error.exit_code for _, _, error in results if error is not None])
-
-
-def _worst_code(codes: Sequence[ExitCode]) -> ExitCode:
-    """A failure outweighs a wait: 1 over 3 over 0."""
-    for code in (ExitCode.FAILED, ExitCode.USAGE, ExitCode.BLOCKED):
-        if code in codes:
-            return code
-    return ExitCode.DONE
 
 
 def _namespace() -> Collection:

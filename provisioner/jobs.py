@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from inventory import Host, Inventory
 from provisioner.agent.client import AgentClient, LogChunk
@@ -27,6 +27,9 @@ from remote_agent.protocol.job import CONTAINER, PROCESS, JobRecord, JobSpec
 from remote_agent.protocol.snapshot import OutputFile
 
 T = TypeVar("T")
+
+PerHost: TypeAlias = tuple[Host, T | None, RigupError | None]
+"""A host with its result or its error."""
 
 LOG_WAIT_S = 20.0
 LOG_CHUNK = 262_144
@@ -94,12 +97,10 @@ def connect(host: Host) -> AgentClient:
     return client
 
 
-def on_each(
-    hosts: Sequence[Host], work: Callable[[Host], T]
-) -> list[tuple[Host, T | None, RigupError | None]]:
+def on_each(hosts: Sequence[Host], work: Callable[[Host], T]) -> list[PerHost[T]]:
     """Run ``work`` for every host at once: each gets a result or an error, in order."""
 
-    def attempt(host: Host) -> tuple[Host, T | None, RigupError | None]:
+    def attempt(host: Host) -> PerHost[T]:
         try:
             return host, work(host), None
         except RigupError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from provisioner.containers.engine import ContainerInfo
 from provisioner.errors import RigupError
+from provisioner.jobs import PerHost
 from provisioner.lab import Lab
 from provisioner.runner import HostReport, StepReport
 from provisioner.text import printable
@@ -65,6 +66,13 @@ def error_json(error: RigupError | None) -> dict[str, Any] | None:
         "remedy": error.remedy,
         "exit_code": int(error.exit_code),
     }
+
+
+def results_json(results: Sequence[PerHost[Any]]) -> list[dict[str, Any]]:
+    return [
+        {"host": host.name, "result": found, "error": error_json(error)}
+        for host, found, error in results
+    ]
 
 
 def as_json(value: Any) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 import tasks
 from inventory import Host
+from provisioner import arguments
 from provisioner.agent.client import LogChunk
 from provisioner.errors import (
     BlockedError,
@@ -320,8 +321,8 @@ def test_a_log_is_printed_byte_for_byte(
 
 def test_words_after_two_dashes_reach_the_script_unchanged() -> None:
     argv = ["rigup", "train", "--script", "x", "--", "--text", "a b", "", "--", "$HOME"]
-    assert tasks._after_dashes(argv) == ("--text", "a b", "", "--", "$HOME")
-    assert tasks._after_dashes(["rigup", "train"]) == ()
+    assert arguments.after_dashes(argv) == ("--text", "a b", "", "--", "$HOME")
+    assert arguments.after_dashes(["rigup", "train"]) == ()
 
 
 COMMANDS = sorted(tasks.namespace.task_names)

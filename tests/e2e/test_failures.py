@@ -14,7 +14,7 @@ LINES_OF_ONE_SCREEN = 24
 
 def expect(done: Done, code: int, *words: str) -> None:
     assert done.code == code, done.said
-    assert len(done.said.splitlines()) <= LINES_OF_ONE_SCREEN, done.said
+    assert len(done.err.splitlines()) <= LINES_OF_ONE_SCREEN, done.err
     assert "Traceback" not in done.said
     for word in words:
         assert word in done.said, done.said

@@ -1,0 +1,58 @@
+"""What a user typed, read and checked. Every refusal is a UsageError that names the option."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Sequence
+
+from provisioner.command import Secret
+from provisioner.errors import BlockedError, UsageError
+
+
+def sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
+    if descriptor is not None:
+        number = whole_number(descriptor, "--sudo-password-fd", 0, 1 << 20)
+        try:
+            with os.fdopen(number) as file:
+                return Secret(file.readline().rstrip("\n"))
+        except OSError as error:
+            raise UsageError(f"--sudo-password-fd {number}: {error.strerror}") from error
+    return Secret(getpass.getpass("sudo password: ")) if ask else None
+
+
+def environment(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name.isidentifier():
+            raise UsageError(f"--env {name}: not a variable name", remedy="--env NAME=VALUE")
+        if not equals and name not in os.environ:
+            raise UsageError(f"--env {name}: not set here", remedy=f"--env {name}=VALUE")
+        found[name] = value if equals else os.environ[name]
+    return found
+
+
+def whole_number(text: object, option: str, least: int, most: int) -> int:
+    try:
+        number = int(str(text))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: expected a whole number") from None
+    if not least <= number <= most:
+        raise UsageError(f"{option} {number}: expected {least} to {most}")
+    return number
+
+
+def after_dashes(argv: Sequence[str]) -> tuple[str, ...]:
+    """Invoke joins what follows ``--`` with spaces; the words themselves are still in argv."""
+    return tuple(argv[argv.index("--") + 1 :]) if "--" in argv else ()
+
+
+def confirm(question: str, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BlockedError("this needs a person's yes", remedy="compare it, then add --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise BlockedError("not confirmed; nothing was changed")

@@ -1,0 +1,42 @@
+"""Standard streams: results on stdout, progress and complaints on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from inventory import Host
+from provisioner import show
+from provisioner.errors import RigupError
+from provisioner.jobs import PerHost
+from provisioner.text import printable
+
+
+def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
+    width = max((len(host.name) for host in hosts), default=0)
+
+    def show_line(host: str, step: str, text: str) -> None:
+        note(f"{host:<{width}}  {step:<8} {printable(text)}")
+
+    return show_line
+
+
+def note(text: str) -> None:
+    """Progress and hints go to stderr; stdout holds results only."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_bytes(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def complain(error: RigupError | None) -> None:
+    if error is not None:
+        note(show.error_text(error))
+
+
+def complain_all(results: Sequence[PerHost[Any]]) -> None:
+    for _, _, error in results:
+        complain(error)
