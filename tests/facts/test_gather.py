@@ -56,7 +56,6 @@ def test_a_section_just_within_the_limit_is_read() -> None:
 @pytest.mark.parametrize(
     "script",
     [
-        "cat",  # the script itself comes on standard input
         "exec >/dev/null 2>&1",
         "cd /; set -eu; unset PATH; IFS=x",
         "false() { true; }; alias echo=false; trap 'echo trapped' EXIT",
@@ -66,6 +65,13 @@ def test_a_section_just_within_the_limit_is_read() -> None:
 )
 def test_what_one_section_does_to_its_shell_harms_no_other(script: str) -> None:
     only(script)
+
+
+def test_a_section_that_reads_its_input_does_not_swallow_the_script() -> None:
+    """A shell reads its script in blocks: what lies beyond the first one is still to be read."""
+    padding = "# padding\n" * 5000
+    found = told(echo("greedy", "cat"), echo("after", f"{padding}echo 2"))
+    assert found == {"greedy": Output("", 0), "after": Output("2\n", 0)}
 
 
 def test_a_killed_section_is_told_by_its_exit_code() -> None:

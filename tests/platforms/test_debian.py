@@ -134,6 +134,13 @@ def test_the_pinned_key_is_stored_as_root(wanted: str) -> None:
     assert "0644" in store.words, "apt reads keys as a user of its own"
 
 
+def test_only_what_was_checked_is_stored() -> None:
+    """The second block's first line is none to this reader, but may be one to another."""
+    pinned = (KEYS / "rsa2048.asc").read_bytes()
+    hidden = (KEYS / "ed25519.asc").read_bytes().replace(b"BLOCK-----\n", b"BLOCK----- \n", 1)
+    assert fetched(pinned + hidden, wanted=RSA).commands[-1].stdin == pinned
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [

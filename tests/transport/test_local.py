@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -44,11 +45,13 @@ def test_a_missing_file_is_a_failed_command(local: LocalTransport, tmp_path: Pat
 def test_a_command_that_does_not_end_is_stopped_with_its_children(
     local: LocalTransport, tmp_path: Path
 ) -> None:
-    script = 'sleep 60 & echo $! > "$1"; wait; true'
+    script = 'sleep 60 >/dev/null 2>&1 & echo $! > "$1"; wait; true'
     pid_file = tmp_path / "pid"
+    started = time.monotonic()
     with pytest.raises(CommandTimeout, match="did not end in time") as raised:
         local.run(Command.sh(script, str(pid_file), timeout_s=0.2))
     assert raised.value.host == "here"
+    assert time.monotonic() - started < 20, "it waited for the child"
     child = Path("/proc", pid_file.read_text().strip())
     assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
 

@@ -98,10 +98,11 @@ def test_another_prompt_gets_no_password(imitation: bytes) -> None:
     assert exchange.sent == []
 
 
-def test_after_the_marker_the_prompt_is_only_text() -> None:
+def test_after_the_marker_both_are_only_text() -> None:
     exchange = Exchange()
     exchange.hear(exchange.marker)
     assert exchange.hear(exchange.prompt) == exchange.prompt
+    assert exchange.hear(exchange.marker) == exchange.marker
     assert exchange.sent == []
 
 

@@ -31,6 +31,7 @@ def test_a_new_file_in_a_new_directory(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "file"
     assert put(path).returncode == 0
     assert path.read_bytes() == NEW
+    assert path.parent.stat().st_mode & 0o777 == 0o700, "nobody looks on while it arrives"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o400])
