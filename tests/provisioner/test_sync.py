@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def no_git_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def git(directory: Path, *words: str) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("needs git")
     directory.mkdir(parents=True, exist_ok=True)
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.invalid")
     subprocess.run(["git", *identity, *words], cwd=directory, check=True, capture_output=True)
