@@ -49,14 +49,12 @@ def code_root(script: Path) -> Path:
 
 
 def freeze(root: Path, script: Path) -> CodeTree:
-    """List and hash the code below ``root``; a ``script`` that Git ignores brings everything
-    beside it.
+    """List and hash the code below ``root``. Of what Git ignores, only ``script`` travels.
 
     Raises UsageError when it is too large to be code, or when a file cannot be read.
     """
     names = set(_git_files(root) if _git_top(root) else _walk(root))
-    if script.resolve().relative_to(root).as_posix() not in names:
-        names = set(_walk(root))
+    names.add(script.resolve().relative_to(root).as_posix())
     entries: list[SnapshotEntry] = []
     files: dict[str, Path] = {}
     total = 0

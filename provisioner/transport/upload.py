@@ -8,7 +8,7 @@ from provisioner.command import Command
 
 PUT_SCRIPT = """\
 set -eu
-umask 077
+case $2 in *[4567]) umask 022 ;; *) umask 077 ;; esac
 target=$1 mode=$2 size=$3
 case $target in -*) target=./$target ;; esac
 mkdir -p -- "$(dirname -- "$target")"
@@ -28,6 +28,8 @@ def put_command(
     data: bytes, path: PurePosixPath, *, mode: int = 0o644, sudo: bool = False
 ) -> Command:
     """The command that stores ``data`` at ``path``: temporary file beside, fsync, rename.
+
+    Missing directories are made: open to all for a file that all may read, else private.
 
     The size travels along, so an upload that is cut short never replaces the file.
     """

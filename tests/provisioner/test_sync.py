@@ -126,9 +126,11 @@ def test_a_submodule_travels_with_its_files(repo: Path, tmp_path: Path) -> None:
     assert names(frozen(repo)) == [".gitmodules", "sub/code"]
 
 
-def test_a_script_that_git_ignores_still_travels(repo: Path) -> None:
-    write(repo, _dot_gitignore="main\n", helper="a")
-    assert "helper" in names(frozen(repo))
+def test_a_script_that_git_ignores_travels_and_nothing_else_ignored_does(repo: Path) -> None:
+    write(repo, _dot_gitignore="main\nsecret\n", secret="a", helper="b")
+    tree = frozen(repo)
+    assert "main" in {entry.path for entry in tree.entries}
+    assert names(tree) == [".gitignore", "helper"]
 
 
 def test_a_directory_below_the_top_is_its_own_root(repo: Path) -> None:

@@ -27,11 +27,12 @@ def put(
     return subprocess.run(["sh", "-c", line], input=received, capture_output=True, cwd=cwd)
 
 
-def test_a_new_file_in_a_new_directory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mode", "directory"), [(0o644, 0o755), (0o600, 0o700), (0o640, 0o700)])
+def test_a_new_file_in_a_new_directory(tmp_path: Path, mode: int, directory: int) -> None:
     path = tmp_path / "a" / "b" / "file"
-    assert put(path).returncode == 0
+    assert put(path, mode=mode).returncode == 0
     assert path.read_bytes() == NEW
-    assert path.parent.stat().st_mode & 0o777 == 0o700, "nobody looks on while it arrives"
+    assert path.parent.stat().st_mode & 0o777 == directory, "as open as the file, not more"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o400])
