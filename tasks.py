@@ -34,7 +34,9 @@ from remote_agent.protocol.job import JobRecord
 
 Text = str | None
 
-EXAMPLES = Path(__file__).resolve().parent / "examples"
+CHECKOUT_EXAMPLES = Path(__file__).resolve().parent / "examples"
+INSTALLED_EXAMPLES = Path(sys.prefix) / "share" / "rigup" / "examples"
+EXAMPLES = CHECKOUT_EXAMPLES if CHECKOUT_EXAMPLES.is_dir() else INSTALLED_EXAMPLES
 
 HOSTS_HELP = {
     "host": "host names, separated by commas",

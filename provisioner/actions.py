@@ -28,16 +28,20 @@ class Action(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """Run one command; it must succeed. ``label``: what to show while it runs."""
+    """Run one command; unless it ``may_fail``, it must succeed. ``label``: shown while it runs."""
 
     command: Command
     label: str = ""
+    may_fail: bool = False
 
     def describe(self) -> str:
         return str(self.command)
 
     def apply(self, transport: Transport) -> None:
-        run_checked(transport, self.command)
+        if self.may_fail:
+            transport.run(self.command)
+        else:
+            run_checked(transport, self.command)
 
 
 @dataclass(frozen=True)

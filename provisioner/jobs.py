@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import getpass
 import glob
+import hashlib
 import os
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from inventory import Host, Inventory
+from inventory import Host, Inventory, InventoryError
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.containers import engine
 from provisioner.errors import CommandTimeout, ConnectError, ConnectionLost, RigupError, UsageError
 from provisioner.home import rigup_home, write_private
+from provisioner.parallel import as_rigup_error, each
 from provisioner.sync import CodeTree, code_root, freeze, local_path
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
@@ -34,7 +36,6 @@ PerHost: TypeAlias = tuple[Host, T | None, RigupError | None]
 LOG_WAIT_S = 20.0
 LOG_CHUNK = 262_144
 PULL_CHUNK = 1 << 20
-MAX_PARALLEL = 64
 AUTO = "auto"
 SMALL_FILE = 1 << 20
 RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -103,14 +104,10 @@ def on_each(hosts: Sequence[Host], work: Callable[[Host], T]) -> list[PerHost[T]
     def attempt(host: Host) -> PerHost[T]:
         try:
             return host, work(host), None
-        except RigupError as error:
-            error.host = error.host or host.name
-            return host, None, error
+        except Exception as error:
+            return host, None, as_rigup_error(error, host.name)
 
-    if not hosts:
-        return []
-    with ThreadPoolExecutor(max_workers=min(len(hosts), MAX_PARALLEL)) as pool:
-        return list(pool.map(attempt, hosts))
+    return each(hosts, attempt)
 
 
 def with_agent(host: Host, work: Callable[[AgentClient], T]) -> T:
@@ -180,23 +177,16 @@ def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRec
     """
     if not JOB_ID_PART.fullmatch(job):
         raise UsageError(f"{job!r} is no job id nor the beginning of one", remedy="invoke jobs")
-    hosts = inventory.select(hosts=host) if host else _likely_hosts(job, inventory)
-    results = on_each(hosts, lambda one: with_agent(one, lambda client: client.jobs()))
-    found = [
-        (one, record)
-        for one, records, _ in results
-        for record in records or ()
-        if record.job_id.startswith(job)
-    ]
-    exact = [pair for pair in found if pair[1].job_id == job]
-    if len(exact or found) == 1:
-        return (exact or found)[0]
+    if host is None and (remembered := _remembered_hosts(job, inventory)):
+        found, _ = _ask_for(job, remembered)
+        if found:
+            return _the_one(job, found)
+    hosts = inventory.select(hosts=host, everything=host is None)
+    found, errors = _ask_for(job, hosts)
     if found:
-        names = ", ".join(record.job_id for _, record in found[:5])
-        raise UsageError(f"{job!r} begins several jobs: {names}", remedy="type more of the id")
-    for _, _, error in results:
-        if error is not None:
-            raise error
+        return _the_one(job, found)
+    if errors:
+        raise errors[0]
     raise UsageError(f"no job {job!r} on {len(hosts)} host(s)", remedy="invoke jobs")
 
 
@@ -286,10 +276,16 @@ def pull(
     Raises UsageError for a name that would land outside ``target``.
     """
     target.mkdir(parents=True, exist_ok=True)
-    return [
-        _pull_file(client, job_id, target, output, progress)
-        for output in client.list_outputs(job_id)
-    ]
+    pulled = []
+    for output in client.list_outputs(job_id):
+        try:
+            pulled.append(_pull_file(client, job_id, target, output, progress))
+        except (OSError, ValueError) as error:
+            raise RigupError(
+                f"cannot write {output.path!r} below {target}: {error}",
+                remedy="make room or choose another place with --to, then pull again",
+            ) from error
+    return pulled
 
 
 def _pull_file(
@@ -303,8 +299,9 @@ def _pull_file(
     if _is_current(path, output):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    version = f"{output.size}-{output.modified_at:.0f}"
-    partial = local_path(target, f"{output.path}.{version}.rigup-part")
+    version = f"{output.path}\0{output.size}\0{output.modified_at}"
+    digest = hashlib.sha256(version.encode()).hexdigest()[:16]
+    partial = path.with_name(f".{digest}.rigup-part")
     with partial.open("ab") as file:
         while (offset := file.tell()) < output.size:
             data = client.read_output(job_id, output.path, offset, PULL_CHUNK)
@@ -374,10 +371,35 @@ def _remember(job_id: str, host: Host) -> None:
     write_private(_memory() / job_id, host.name.encode())
 
 
-def _likely_hosts(job: str, inventory: Inventory) -> tuple[Host, ...]:
-    remembered = {path.read_text() for path in _memory().glob(f"{glob.escape(job)}*")}
-    known = [inventory.hosts[name] for name in remembered if name in inventory.hosts]
-    return tuple(known) or inventory.select(everything=True)
+def _remembered_hosts(job: str, inventory: Inventory) -> tuple[Host, ...]:
+    """The hosts that jobs of such an id were sent to from here, as far as they are still known."""
+    names = {path.read_text() for path in _memory().glob(f"{glob.escape(job)}*")}
+    known: list[Host] = []
+    for name in sorted(names):
+        with suppress(InventoryError):
+            known.extend(inventory.select(hosts=name))
+    return tuple(known)
+
+
+def _ask_for(
+    job: str, hosts: Sequence[Host]
+) -> tuple[list[tuple[Host, JobRecord]], list[RigupError]]:
+    results = on_each(hosts, lambda one: with_agent(one, lambda client: client.jobs()))
+    found = [
+        (one, record)
+        for one, records, _ in results
+        for record in records or ()
+        if record.job_id.startswith(job)
+    ]
+    return found, [error for _, _, error in results if error is not None]
+
+
+def _the_one(job: str, found: Sequence[tuple[Host, JobRecord]]) -> tuple[Host, JobRecord]:
+    exact = [pair for pair in found if pair[1].job_id == job] or found
+    if len(exact) > 1:
+        names = ", ".join(record.job_id for _, record in found[:5])
+        raise UsageError(f"{job!r} begins several jobs: {names}", remedy="type more of the id")
+    return exact[0]
 
 
 def _memory() -> Path:

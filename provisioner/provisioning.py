@@ -10,6 +10,7 @@ from inventory import Host
 from provisioner.command import Secret
 from provisioner.facts import ALL_FACTS, Facts, gather
 from provisioner.home import transcripts_dir
+from provisioner.parallel import as_rigup_error
 from provisioner.runner import HostReport, Job, Progress, check_only, fan_out, provision
 from provisioner.steps import ALL_STEPS
 from provisioner.transcript import RecordingTransport, Transcript
@@ -27,7 +28,10 @@ def provision_hosts(
     run = time.strftime("%Y%m%d-%H%M%S")
 
     def work(job: Job) -> HostReport:
-        transcript = Transcript(transcripts_dir() / run / f"{job.host.name}.log")
+        try:
+            transcript = Transcript(transcripts_dir() / run / f"{job.host.name}.log")
+        except OSError as error:
+            return HostReport(job.host.name, error=as_rigup_error(error, job.host.name))
         recorded = replace(job, transport=RecordingTransport(job.transport, transcript))
         try:
             report = (check_only if only_check else provision)(recorded, ALL_STEPS, progress)

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from inventory import Host
 from provisioner.errors import ExitCode, RebootRequired, RigupError, StepFailed
 from provisioner.facts import ALL_FACTS, GPU, OS, Facts, FactUnreadable, gather
+from provisioner.parallel import as_rigup_error, each
 from provisioner.plan import check, plan
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.transport.base import Transport
 from provisioner.verify import Proof, verify
-
-MAX_PARALLEL = 64
 
 Progress = Callable[[str, str, str], None]
 """Called with (host, step, what happens); from several threads."""
@@ -84,10 +82,7 @@ def check_only(job: Job, steps: Sequence[Step], progress: Progress) -> HostRepor
 
 def fan_out(jobs: Sequence[Job], work: Callable[[Job], HostReport]) -> tuple[HostReport, ...]:
     """One report per job, in order; a bad host neither stops nor hides the others."""
-    if not jobs:
-        return ()
-    with ThreadPoolExecutor(max_workers=min(len(jobs), MAX_PARALLEL)) as pool:
-        return tuple(pool.map(work, jobs))
+    return tuple(each(jobs, work))
 
 
 class _Draft:
@@ -105,10 +100,10 @@ def _reported(job: Job, progress: Progress, work: Callable[[_Draft], None]) -> H
     draft = _Draft(job.host.name)
     try:
         work(draft)
-    except RigupError as error:
-        error.host = error.host or job.host.name
-        progress(job.host.name, "error", error.message)
-        draft.report = replace(draft.report, error=error)
+    except Exception as error:
+        told = as_rigup_error(error, job.host.name)
+        progress(job.host.name, "error", told.message)
+        draft.report = replace(draft.report, error=told)
     finally:
         job.transport.close()
     return replace(draft.report, seconds=time.monotonic() - started)
@@ -139,20 +134,30 @@ def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft
 
 
 def _bring_about(job: Job, step: Step, change: Change, progress: Progress, draft: _Draft) -> Facts:
-    """Apply, look again, report; raises when the host still is not as wanted."""
+    """Apply, look again, report; raises when the host still is not as wanted.
+
+    What only shows after the first actions (a fresh driver's module is not loaded) is done too.
+    """
     started = time.monotonic()
     progress(job.host.name, step.name, f"changing: {change.reason}")
-    for action in change.actions:
-        progress(job.host.name, step.name, f"  {action.label or action.describe()}")
-        action.apply(job.transport)
-    facts = _gather(job)
-    after = check(step, facts, job.host)
+    facts, after = _apply(job, step, change, progress)
+    if isinstance(after, Change) and after.actions != change.actions:
+        change = replace(change, actions=(*change.actions, *after.actions))
+        facts, after = _apply(job, step, after, progress)
     seconds = time.monotonic() - started
     draft.add(_report(step, change, "changed", seconds))
     if not isinstance(after, Satisfied):
         raise _not_converged(job.host.name, step, change, after)
     progress(job.host.name, step.name, f"done in {seconds:.1f} s")
     return facts
+
+
+def _apply(job: Job, step: Step, change: Change, progress: Progress) -> tuple[Facts, Outcome]:
+    for action in change.actions:
+        progress(job.host.name, step.name, f"  {action.label or action.describe()}")
+        action.apply(job.transport)
+    facts = _gather(job)
+    return facts, check(step, facts, job.host)
 
 
 def _not_converged(host: str, step: Step, applied: Change, after: Change | Blocked) -> RigupError:

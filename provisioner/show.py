@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from provisioner.command import MASK
 from provisioner.containers.engine import ContainerInfo
 from provisioner.errors import RigupError
 from provisioner.jobs import PerHost
@@ -133,7 +134,7 @@ def facts(found: dict[str, Any]) -> str:
 
 def container_up(alias: str, container: ContainerInfo) -> str:
     state = "started" if container.changed else "already as asked"
-    return (
+    return printable(
         f"{alias}: {state}, image {container.image}, GPUs {container.gpus}, "
         f"port {container.ssh_port} on the host's loopback\ntry: ssh {alias}"
     )
@@ -214,7 +215,16 @@ def _duration(record: JobRecord) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def _without_secrets(record: JobRecord) -> dict[str, Any]:
+    """Environment variables may hold tokens: their names show, their values never."""
+    data = record.to_json()
+    data["spec"]["env"] = dict.fromkeys(record.spec.env, MASK)
+    return data
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, JobRecord):
+        return _without_secrets(value)
     if hasattr(value, "to_json"):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

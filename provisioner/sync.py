@@ -21,6 +21,7 @@ from remote_agent.protocol.snapshot import SnapshotEntry
 
 SKIPPED_DIRECTORIES = frozenset(
     {".git", ".hg", ".svn", ".venv", "venv", "__pycache__", "node_modules", ".mypy_cache"}
+    | {".ssh", ".aws", ".gnupg", ".kube", ".netrc"}
     | {".ruff_cache", ".pytest_cache", ".tox", ".ipynb_checkpoints"}
 )
 GIT_PLACES = frozenset({"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"})
@@ -37,15 +38,20 @@ class CodeTree:
     entries: tuple[SnapshotEntry, ...]
     files: dict[str, Path]
 
-    @property
-    def total_bytes(self) -> int:
-        return sum(entry.size for entry in self.entries)
-
 
 def code_root(script: Path) -> Path:
-    """The directory that travels for ``script``: its Git work tree, else its own directory."""
+    """The directory that travels for ``script``: its Git work tree, else its own directory.
+
+    Raises UsageError where that would be somebody's whole home directory.
+    """
     directory = script.resolve().parent
-    return _git_top(directory) or directory
+    root = _git_top(directory) or directory
+    if Path.home().resolve().is_relative_to(root):
+        raise UsageError(
+            f"{script.name} lies directly in {root}, and everything beside it would travel",
+            remedy="put the script into a directory of its own",
+        )
+    return root
 
 
 def freeze(root: Path, script: Path) -> CodeTree:

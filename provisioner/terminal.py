@@ -12,6 +12,8 @@ from provisioner.errors import RigupError
 from provisioner.jobs import PerHost
 from provisioner.text import printable
 
+NOTE_LIMIT = 20_000
+
 
 def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
     width = max((len(host.name) for host in hosts), default=0)
@@ -24,7 +26,7 @@ def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
 
 def note(text: str) -> None:
     """Progress and hints go to stderr; stdout holds results only."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text, limit=NOTE_LIMIT), file=sys.stderr, flush=True)
 
 
 def write_bytes(data: bytes) -> None:

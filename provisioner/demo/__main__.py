@@ -41,6 +41,7 @@ class Demo:
         self.picture = directory / "dashboard.svg"
         self.port = _free_port()
         self._server: subprocess.Popen[str] | None = None
+        self._follower: subprocess.Popen[bytes] | None = None
         self.environment = {
             **os.environ,
             "RIGUP_HOME": str(self.home),
@@ -69,7 +70,10 @@ class Demo:
         return f"demo: ok host={HOST} job={job} state={record} checkpoint={checkpoint}"
 
     def close(self) -> None:
-        """End the server; jobs of a failed demo are stopped with it."""
+        """End the follower and the server; jobs of a failed demo are stopped with them."""
+        if self._follower is not None:
+            self._follower.kill()
+            self._follower.wait()
         if self._server is not None and self._server.poll() is None:
             self._stop_jobs()
         self.stop_server()
@@ -119,7 +123,7 @@ class Demo:
         """Follow the log, kill the link in the middle, come back; every byte must arrive once."""
         log = self.directory / "followed.log"
         with log.open("wb") as sink:
-            follower = self._start("logs", job, "--follow", stdout=sink)
+            self._follower = follower = self._start("logs", job, "--follow", stdout=sink)
             self._wait_until(lambda: b"step" in log.read_bytes(), "the first training step")
             self._say(f"cutting the link for {LINK_DOWN_S:g} s; the job goes on")
             self.stop_server()
@@ -179,9 +183,12 @@ class Demo:
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"waited too long for {what}")
+            if time.monotonic() > deadline or self._follower_failed():
+                raise DemoFailed(f"never saw {what}")
             time.sleep(0.2)
+
+    def _follower_failed(self) -> bool:
+        return self._follower is not None and bool(self._follower.poll())
 
     def _say(self, text: str) -> None:
         print(f"\n== {text}", flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def parse(output: Output) -> DockerFacts:
 def _info(text: str | None) -> tuple[dict[str, Any], str | None]:
     if text is None:
         return {}, None
-    if text.startswith("sudo: "):
+    if text.startswith("sudo: ") or re.search(r"\b(sudo|timeout|env)\b.{0,20}not found", text):
         raise ValueError("docker may not be asked without root")
     start = text.find("{")
     try:

@@ -424,3 +424,27 @@ def test_the_inventorys_mirrors_reach_the_job() -> None:
 def test_secrets_of_a_job_are_not_in_its_representation(tmp_path: Path) -> None:
     script = jobs.Script(tmp_path / "x.py", tmp_path, tmp_path)
     assert "hunter2" not in repr(jobs.Request(script, environment={"TOKEN": "hunter2"}))
+
+
+def test_an_unexpected_error_of_one_host_never_hides_the_others() -> None:
+    def work(host: Host) -> str:
+        if host.name == "bad":
+            raise ValueError("what the host said makes no sense")
+        return "fine"
+
+    hosts = [Host(name, name) for name in ("a", "bad", "c")]
+    results = jobs.on_each(hosts, work)
+    assert [found for _, found, _ in results] == ["fine", None, "fine"]
+    error = results[1][2]
+    assert error is not None
+    assert (error.host, "ValueError" in error.message) == ("bad", True)
+
+
+def test_a_host_of_the_ssh_configuration_is_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
+    known = Inventory({}, {}, None, frozenset({"alias1"}))
+    jobs._remember("train-1", Host("alias1", "alias1"))
+    assert [host.name for host in jobs._remembered_hosts("train", known)] == ["alias1"]
+    assert jobs._remembered_hosts("other", known) == ()

@@ -8,6 +8,7 @@ import pytest
 from scripted_host import Package, ScriptedHost
 
 from inventory import Host
+from provisioner.actions import commands
 from provisioner.command import Command, Result
 from provisioner.errors import (
     CommandFailed,
@@ -17,7 +18,9 @@ from provisioner.errors import (
     RebootRequired,
     StepFailed,
 )
+from provisioner.facts import PACKAGES, Facts
 from provisioner.runner import HostReport, Job, check_only, fan_out, provision
+from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.transport.fake import FakeTransport
 
 Told = list[tuple[str, str, str]]
@@ -205,3 +208,23 @@ def test_hosts_are_worked_on_at_the_same_time() -> None:
     reports = fan_out([job(ScriptedHost(name)) for name in "abc"], work)
     assert [report.host for report in reports] == ["a", "b", "c"]
     assert fan_out([], work) == ()
+
+
+def test_what_only_shows_after_the_first_actions_is_done_too() -> None:
+    class Loaded:
+        """A package whose module must be loaded once it is there."""
+
+        name = "driver"
+
+        def check(self, facts: Facts, host: Host) -> Outcome:
+            versions = facts[PACKAGES].versions
+            for wanted in ("files", "module"):
+                if wanted not in versions:
+                    install = commands(Command.of("install", wanted))
+                    return Change(f"{wanted} is missing", install, needs_reboot=True)
+            return Satisfied("loaded")
+
+    report, transport, _ = run(ScriptedHost(), Loaded())
+    assert changed_commands(transport) == ["install files", "install module"]
+    assert (report.changed, report.exit_code) == (1, ExitCode.DONE)
+    assert len(report.steps[0].actions) == 2

@@ -197,3 +197,10 @@ def test_values_of_the_protocol_are_json() -> None:
     assert found["job"]["spec"]["argv"] == ["python3", "train.py"]
     assert found["step"]["step"] == "docker"
     assert dataclasses.asdict(STEPS[0]).keys() == found["step"].keys()
+
+
+def test_values_of_environment_variables_never_show() -> None:
+    spec = JobSpec("job-1", "job", ("python", "x.py"), env={"HF_TOKEN": "supersecret"})
+    text = show.as_json({"job": JobRecord(spec, "running", 0.0)})
+    assert "supersecret" not in text
+    assert "HF_TOKEN" in text

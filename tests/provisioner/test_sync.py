@@ -99,7 +99,7 @@ def test_content_modes_and_links(repo: Path) -> None:
     assert entries["dir_link"].target == "/etc"
     assert entries["link"].digest is None
     assert len(tree.files) == 3, "equal files travel once (the script is empty)"
-    assert tree.total_bytes == 4 + 4 + 10
+    assert sum(entry.size for entry in tree.entries) == 4 + 4 + 10
 
 
 def test_pipes_and_sockets_stay(tmp_path: Path) -> None:
@@ -291,3 +291,17 @@ class TestLocalPath:
             return
         assert Path(os.path.normpath(path)).is_relative_to(target)
         assert path != target
+
+
+def test_a_script_in_the_home_directory_itself_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "train.py").touch()
+    with pytest.raises(UsageError, match="everything beside it"):
+        code_root(tmp_path / "train.py")
+
+
+def test_secrets_beside_a_script_outside_git_stay(tmp_path: Path) -> None:
+    write(tmp_path, _dot_ssh__id_ed25519="key", train="a")
+    assert names(frozen(tmp_path)) == ["train"]
