@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PUBLIC_ARCHIVE = "http://deb.debian.org/debian"
-PUBLIC_SECURITY = "http://deb.debian.org/debian-security"
+from provisioner.errors import LabError
+
+MIRROR_VARIABLE = "RIGUP_DEBIAN_MIRROR"
 APT_ROOT = Path("/etc/apt")
 LOCAL_AUTHORITIES = Path("/usr/local/share/ca-certificates")
 INHERITED_APT_OPTIONS = (
@@ -25,24 +27,31 @@ _ONE_LINE = re.compile(r"^deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+\S+")
 class Machine:
     """``authorities`` maps a file name (``*.crt``) to its bytes; ``apt_options`` are set ones."""
 
-    archive: str = PUBLIC_ARCHIVE
-    security: str = PUBLIC_SECURITY
+    archive: str
+    security: str
     authorities: Mapping[str, bytes] = field(default_factory=dict)
     apt_options: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_machine() -> Machine:
-    """This machine's settings; where it has none, Debian's public archive and no extras."""
-    archive, security = choose_mirror(_source_files())
+    """This machine's settings. Raises LabError where it knows no Debian archive."""
+    archive, security = choose_mirror(_source_files(), os.environ.get(MIRROR_VARIABLE))
     return Machine(archive, security, _authorities(LOCAL_AUTHORITIES), _apt_options())
 
 
-def choose_mirror(sources: Iterable[str]) -> tuple[str, str]:
-    """The archive and the security archive that apt source files name, else the public ones."""
+def choose_mirror(sources: Iterable[str], wanted: str | None = None) -> tuple[str, str]:
+    """The archive and the security archive: ``wanted`` (the first one's URL), else what apt source
+    files name; a security archive that nobody names is taken to lie beside the archive."""
     uris = [uri.rstrip("/") for text in sources for uri in _uris(text)]
-    archive = next((uri for uri in uris if uri.endswith("/debian")), PUBLIC_ARCHIVE)
-    security = next((uri for uri in uris if uri.endswith("/debian-security")), PUBLIC_SECURITY)
-    return archive, security
+    archive = wanted or next((uri for uri in uris if uri.endswith("/debian")), None)
+    if archive is None:
+        raise LabError(
+            "this machine's apt sources name no Debian archive to build practice hosts from",
+            remedy=f"{MIRROR_VARIABLE}=http://your.mirror/debian (one ending in /debian)",
+        )
+    beside = f"{archive.rstrip('/')}-security"
+    named = (uri for uri in uris if uri.endswith("/debian-security"))
+    return archive.rstrip("/"), beside if wanted else next(named, beside)
 
 
 def _uris(text: str) -> list[str]:

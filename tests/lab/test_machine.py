@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from provisioner.lab.machine import (
-    PUBLIC_ARCHIVE,
-    PUBLIC_SECURITY,
-    choose_mirror,
-    pick_apt_options,
-)
+import pytest
+
+from provisioner.errors import LabError
+from provisioner.lab.machine import choose_mirror, pick_apt_options
 
 DEB822 = """\
 Types: deb
@@ -40,9 +38,24 @@ def test_one_line_sources_are_understood_too() -> None:
     assert choose_mirror([ONE_LINE]) == expected
 
 
-def test_a_machine_of_another_distribution_falls_back_to_the_public_archive() -> None:
-    ubuntu = "deb http://archive.ubuntu.example/ubuntu noble main\n"
-    assert choose_mirror([ubuntu, ""]) == (PUBLIC_ARCHIVE, PUBLIC_SECURITY)
+UBUNTU = "deb http://archive.ubuntu.example/ubuntu noble main\n"
+
+
+def test_a_machine_of_another_distribution_must_be_told() -> None:
+    with pytest.raises(LabError, match="no Debian archive") as raised:
+        choose_mirror([UBUNTU, ""])
+    assert "RIGUP_DEBIAN_MIRROR=" in str(raised.value.remedy)
+
+
+def test_a_mirror_that_is_told_wins() -> None:
+    expected = ("http://told.example/debian", "http://told.example/debian-security")
+    assert choose_mirror([UBUNTU], "http://told.example/debian/") == expected
+    assert choose_mirror([DEB822], "http://told.example/debian") == expected
+
+
+def test_a_security_archive_nobody_names_lies_beside() -> None:
+    sources = "deb http://near.example/debian bookworm main\n"
+    assert choose_mirror([sources])[1] == "http://near.example/debian-security"
 
 
 def test_only_the_options_that_reach_the_mirror_travel() -> None:
