@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
+from remote_agent.protocol.values import ProtocolError
+
+DAMAGE = (OSError, ValueError, KeyError, TypeError, ProtocolError)
+"""What reading a job's files raises when they were cut short, emptied or edited by hand."""
+
+
+def complain(text: str) -> None:
+    """Standard error is for people: the client shows its end when the agent breaks."""
+    sys.stderr.write(text.rstrip("\n") + "\n")
+    sys.stderr.flush()
+
 
 class AgentFault(Exception):
     """``code`` is stable and documented in docs/agent.md; ``message`` is for people."""

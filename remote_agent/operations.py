@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, Callable, Dict, Generator, Iterator, List, Type, TypeVar, Union
 
-from remote_agent.faults import AgentFault
+from remote_agent.faults import AgentFault, complain
 from remote_agent.files import write_json
 from remote_agent.layout import Layout
 from remote_agent.logs import read_log
@@ -57,6 +57,12 @@ class Operations:
 
     def begin(self) -> None:
         """First contact: correct the records, and let waiting jobs start."""
+        try:
+            self._begin()
+        except OSError as error:  # the host is in trouble: all the more a reason to be reachable
+            complain("at the beginning: %s" % error)
+
+    def _begin(self) -> None:
         self.store.clear_leftovers()
         if any(record.state == QUEUED for record in self._records()):
             start_dispatcher(self._layout)

@@ -8,6 +8,7 @@ from typing import Dict, Iterator, List, Optional, Set
 
 from remote_agent.protocol.values import Value
 
+PROC = "/proc"
 JOB_MARK = "RIGUP_JOB_ID"
 """Environment variable that every process of a job inherits."""
 
@@ -47,11 +48,12 @@ def machine_id() -> str:
 
 
 def stat(pid: int) -> Optional[Stat]:
-    """None when there is no such process. See proc(5); the name may hold spaces and brackets."""
+    """None when there is no such process, or where /proc hides those of other users (hidepid).
+    See proc(5); the name may hold spaces and brackets."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as file:
+        with open("%s/%d/stat" % (PROC, pid), "rb") as file:
             after_name = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     state, numbers = after_name[0].decode(), after_name[1:]
     return Stat(pid, state, int(numbers[0]), int(numbers[1]), int(numbers[2]), int(numbers[18]))
@@ -69,7 +71,7 @@ def is_alive(identity: Identity) -> bool:
 
 
 def all_stats() -> Iterator[Stat]:
-    for name in os.listdir("/proc"):
+    for name in os.listdir(PROC):
         if name.isdigit():
             found = stat(int(name))
             if found is not None:
@@ -79,7 +81,7 @@ def all_stats() -> Iterator[Stat]:
 def job_of(pid: int) -> Optional[str]:
     """The job a process is marked with; None also where its environment may not be read."""
     try:
-        with open("/proc/%d/environ" % pid, "rb") as file:
+        with open("%s/%d/environ" % (PROC, pid), "rb") as file:
             environment = file.read()
     except OSError:
         return None

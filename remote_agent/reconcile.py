@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Optional
 
-from remote_agent.faults import AgentFault
+from remote_agent.faults import DAMAGE, AgentFault, complain
 from remote_agent.processes import Identity, is_alive
 from remote_agent.protocol.job import LOST, RUNNING, STARTING, Verdict
 from remote_agent.store import JobStore
@@ -25,8 +25,12 @@ def reconcile(
     called with its id and must give it a new supervisor.
     """
     for record in store.records():
-        if record.state in (STARTING, RUNNING):
+        if record.state not in (STARTING, RUNNING):
+            continue
+        try:
             reconcile_job(store, record.job_id, boot_id, recover, alive)
+        except (AgentFault, *DAMAGE) as error:  # one bad directory must not hide the others
+            complain("cannot reconcile job %s: %s" % (record.job_id, error))
 
 
 def reconcile_job(

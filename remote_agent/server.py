@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import List
 
-from remote_agent.faults import AgentFault
+from remote_agent.faults import AgentFault, complain
 from remote_agent.layout import Layout
 from remote_agent.operations import Operations
 from remote_agent.processes import boot_id
@@ -27,7 +27,7 @@ def serve(state_dir: str) -> int:
     except BrokenPipeError:
         return 0  # the client is gone; every job lives on without us
     except ProtocolError as error:
-        Wire.complain("protocol error: %s" % error)
+        complain("protocol error: %s" % error)
         return 1
     return 0
 
@@ -106,7 +106,7 @@ def _describe(error: Exception) -> "dict[str, str]":
         return {"code": "bad-request", "message": str(error)}
     if isinstance(error, OSError):
         return {"code": "io-error", "message": str(error)}
-    Wire.complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     return {"code": "internal", "message": "%s: %s" % (type(error).__name__, error)}
 
 

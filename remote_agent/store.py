@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
-from remote_agent.faults import AgentFault
+from remote_agent.faults import DAMAGE, AgentFault, complain
 from remote_agent.files import (
     locked,
     make_private,
@@ -31,7 +31,6 @@ from remote_agent.protocol.job import (
 
 Stamp = Tuple[int, int]
 
-
 LEFTOVER_AGE_S = 3600.0
 
 
@@ -49,6 +48,7 @@ class JobStore:
         self._clock = clock
         self._machine = machine or machine_id()
         self._seen: Dict[str, Tuple[Stamp, JobRecord]] = {}
+        self._damaged: Set[str] = set()
 
     def create(self, spec: JobSpec, boot_id: str) -> Tuple[JobRecord, bool]:
         """Queue a job; True when it is new. The same spec again gives the existing job.
@@ -68,7 +68,7 @@ class JobStore:
         return self.record(spec.job_id), True
 
     def record(self, job_id: str) -> JobRecord:
-        """Raises AgentFault ``no-such-job``."""
+        """Raises AgentFault ``no-such-job``, or ``damaged-job`` where its files make no sense."""
         paths = self.layout.job(self._known(job_id))
         try:
             stamp = _stamp(paths.state)
@@ -79,10 +79,15 @@ class JobStore:
         except FileNotFoundError:
             self._seen.pop(job_id, None)
             raise AgentFault("no-such-job", "there is no job %s here" % job_id) from None
+        except DAMAGE as error:
+            raise AgentFault(
+                "damaged-job", "the files in %s cannot be read: %s" % (paths.root, error)
+            ) from None
         return _with_log_size(cached[1], _size(paths.log))
 
     def records(self) -> List[JobRecord]:
-        """All jobs, oldest first."""
+        """All jobs, oldest first. Those whose files are damaged are left out, and said once on
+        standard error: one of them must not make the others unreachable."""
         found = []
         for name in os.listdir(self.layout.jobs):
             record = self._record_or_none(name)
@@ -136,11 +141,18 @@ class JobStore:
         remove_tree(doomed)
 
     def clear_leftovers(self) -> None:
-        """Delete what processes that were killed half-way have left: old hidden directories."""
+        """Delete what processes that were killed half-way have left: old hidden directories.
+        One that cannot be deleted (a container's root-owned files) is left and complained of."""
         for name in os.listdir(self.layout.jobs):
             path = os.path.join(self.layout.jobs, name)
-            if name.startswith(".") and self._clock() - os.stat(path).st_mtime > LEFTOVER_AGE_S:
-                remove_tree(path)
+            try:
+                if name.startswith(".") and self._is_old(path):
+                    remove_tree(path)
+            except OSError as error:
+                complain("cannot clear %s away: %s" % (path, error))
+
+    def _is_old(self, path: str) -> bool:
+        return self._clock() - os.lstat(path).st_mtime > LEFTOVER_AGE_S
 
     def _write_new(self, root: str, spec: JobSpec, boot_id: str) -> None:
         paths = type(self.layout.job(spec.job_id))(root)
@@ -163,7 +175,10 @@ class JobStore:
             return None
         try:
             return self.record(name)
-        except AgentFault:
+        except AgentFault as fault:
+            if fault.code == "damaged-job" and name not in self._damaged:
+                self._damaged.add(name)
+                complain("%s; it is left out" % fault.message)
             return None
 
     def _read(self, job_id: str) -> JobRecord:
@@ -171,12 +186,18 @@ class JobStore:
         state = read_json(paths.state)
         if state.get("machine", self._machine) != self._machine:
             raise AgentFault("no-such-job", "%s runs on another machine" % job_id)
+        if state.get("state") not in TRANSITIONS or not _is_time(state.get("created_at")):
+            raise ValueError("%s: no state or no time in it" % paths.state)
         return JobRecord.from_json(dict(state, spec=read_json(paths.spec)))
 
     def _known(self, job_id: str) -> str:
         if not isinstance(job_id, str) or not JOB_ID.match(job_id):
             raise AgentFault("no-such-job", "%r is not a job id" % (job_id,))
         return job_id
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _stamp(path: str) -> Stamp:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from typing import Deque, List, Optional
 
@@ -65,9 +64,3 @@ class Wire:
                 self._unsent[0] = rest
             else:
                 self._unsent.popleft()
-
-    @staticmethod
-    def complain(text: str) -> None:
-        """Standard error is for people: the client shows its end when the agent breaks."""
-        sys.stderr.write(text.rstrip("\n") + "\n")
-        sys.stderr.flush()

@@ -60,6 +60,14 @@ def test_nothing_left_means_lost(store, state):
     assert (record.state, record.verdict.cause, recovered) == (LOST, "lost", [])
 
 
+def test_one_damaged_job_does_not_stop_the_others(store, capsys):
+    running(store)
+    store.create(JobSpec("job-0", "zero", ("true",)), "boot-now")
+    store.transition("job-0", STARTING, boot_id="boot-now", supervisor={"pid": 1})
+    assert look(store)[0].state == LOST
+    assert "job-0" in capsys.readouterr().err
+
+
 def test_queued_jobs_wait_through_a_reboot(store):
     running(store, "boot-before", QUEUED)
     assert look(store)[0].state == QUEUED

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from remote_agent import store as module
 from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
 from remote_agent.protocol.job import (
@@ -152,6 +153,42 @@ def test_leftovers_of_killed_processes_are_cleared_when_old(layout):
     now[0] += 4000.0
     store.clear_leftovers()
     assert not os.listdir(layout.jobs)
+
+
+def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monkeypatch, capsys):
+    store = JobStore(layout, clock=lambda: os.stat(layout.jobs).st_mtime + 4000.0)
+    for name in (".job-a.1", ".job-b.2"):
+        os.mkdir(os.path.join(layout.jobs, name))
+
+    def refuse_one(path, remove=module.remove_tree):
+        if path.endswith(".job-a.1"):
+            raise PermissionError(13, "a container's files")
+        remove(path)
+
+    monkeypatch.setattr(module, "remove_tree", refuse_one)
+    store.clear_leftovers()
+    assert os.listdir(layout.jobs) == [".job-a.1"]
+    assert ".job-a.1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["", "{}", "[]", '{"state": "running"}', '{"state": [1], "created_at": 1.0}', "\udc80"],
+)
+@pytest.mark.parametrize("name", ["state", "spec"])
+def test_a_damaged_job_does_not_hide_the_others(store, layout, capsys, name, damage):
+    store.create(SPEC, "boot")
+    store.create(JobSpec("job-2", "two", ("true",)), "boot")
+    with open(getattr(layout.job("job-1"), name), "w", errors="surrogateescape") as file:
+        file.write(damage)
+    for _ in range(2):
+        assert [record.job_id for record in JobStore(layout).records()] == ["job-2"]
+    assert [record.job_id for record in store.records() + store.records()].count("job-2") == 2
+    assert layout.job("job-1").root in capsys.readouterr().err
+    if name == "state":
+        with pytest.raises(AgentFault) as caught:
+            store.record("job-1")
+        assert caught.value.code == "damaged-job"
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "a", "../job-1", "JOB", "job/1", None, 5])

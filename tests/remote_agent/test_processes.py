@@ -1,0 +1,40 @@
+"""Processes as /proc tells them, also where it tells little."""
+
+from __future__ import annotations
+
+import builtins
+import os
+
+import pytest
+
+from remote_agent import processes
+from remote_agent.processes import all_stats, identify, job_of, members
+
+
+@pytest.fixture
+def hidden(monkeypatch):
+    """/proc mounted with hidepid=1: listed, but only one's own may be opened (proc(5))."""
+    real = builtins.open
+
+    def guarded(path, *arguments, **others):
+        if str(path).startswith("/proc/1/"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, *arguments, **others)
+
+    monkeypatch.setattr(builtins, "open", guarded)
+
+
+def test_hidden_processes_count_as_gone(hidden):
+    assert identify(1) is None
+    assert job_of(1) is None
+    assert os.getpid() in [entry.pid for entry in all_stats()]
+    assert members("job-none", {os.getpid()}, spared={os.getpid()}) == []
+
+
+def test_a_name_with_brackets_is_no_trap(tmp_path, monkeypatch):
+    (tmp_path / "7").mkdir()
+    fields = " ".join(str(number) for number in range(1, 50))
+    (tmp_path / "7" / "stat").write_text(f"7 (a) R (x) S {fields}\n")
+    monkeypatch.setattr(processes, "PROC", str(tmp_path))
+    (found,) = all_stats()
+    assert (found.pid, found.state, found.parent, found.start_ticks) == (7, "S", 1, 19)
