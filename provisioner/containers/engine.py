@@ -172,8 +172,9 @@ def list_containers(transport: Transport, uid: int | None = None) -> tuple[Conta
 
 def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
     """The container's public host keys, read through Docker and so over the trusted link."""
-    script = f"cat {HOST_KEYS_FOLDER}/*.pub"
-    result = _checked(transport, Command.of("docker", "exec", docker_name, "sh", "-c", script))
+    script = f"/bin/cat {HOST_KEYS_FOLDER}/*.pub"  # as root, so nothing by the user's PATH
+    words = ("docker", "exec", "--user", "root", docker_name, "/bin/sh", "-c", script)
+    result = _checked(transport, Command.of(*words))
     keys = [tuple(line.split()[:2]) for line in result.text.splitlines()]
     return tuple((key[0], key[1]) for key in keys if len(key) == 2)
 

@@ -5,6 +5,10 @@
 # public keys in /etc/rigup/ssh/authorized_keys, and keeps its own host key in /var/lib/rigup/ssh.
 set -eu
 
+# The login user may write into the first folder of the image's PATH, so root looks elsewhere.
+CARRIED_PATH=$PATH
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+
 KEYS=/etc/rigup/ssh/authorized_keys
 HOST_KEY=/var/lib/rigup/ssh/ssh_host_ed25519_key
 CONFIG=/run/rigup/sshd_config
@@ -44,9 +48,16 @@ make_user() {
 
 make_home() {
     mkdir -p "$home"
-    if [ ! -e "$home/.bashrc" ]; then cp -R /etc/skel/. "$home/" && chown -R "$uid:$gid" "$home"; fi
     chown "$uid:$gid" "$home"
     chmod 750 "$home"
+    [ -e "$home/.bashrc" ] || fill_home || echo "entrypoint: $home is not as it should be" >&2
+}
+
+# As the user: root's cp would write through the user's symbolic links. Docker makes the folders
+# above a mount, so they are root's until now.
+fill_home() {
+    setpriv --reuid "$uid" --regid "$gid" --clear-groups cp -R /etc/skel/. "$home/"
+    chown -R "$uid:$gid" "$home"
 }
 
 make_host_key() {
@@ -95,12 +106,12 @@ write_profile() {
 # The environment that sessions inherit from the container: an explicit list, and nothing whose
 # name looks like a secret. Values that sshd_config cannot hold in every version are left out.
 carried() {
-    awk -v form="$1" '
+    CARRIED_PATH=$CARRIED_PATH awk -v form="$1" '
     BEGIN {
         listed = "^(PATH|LD_LIBRARY_PATH|LIBRARY_PATH|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|PIP_CERT"
         listed = listed "|HF_ENDPOINT|(NVIDIA|CUDA|NCCL)_[A-Z0-9_]+)$"
         for (name in ENVIRON) {
-            value = ENVIRON[name]
+            value = ENVIRON[name == "PATH" ? "CARRIED_PATH" : name]
             if (name !~ listed || name ~ /TOKEN|SECRET|PASS|KEY|CREDENTIAL/) continue
             if (value == "" || value ~ /["\\]/ || value ~ /[[:cntrl:]]/) continue
             if (form == "sshd") { printf " \"%s=%s\"", name, value; continue }
@@ -111,4 +122,5 @@ carried() {
 }
 
 if [ "${1:-sshd}" = sshd ]; then main; fi
+PATH=$CARRIED_PATH
 exec "$@"

@@ -132,13 +132,17 @@ def _serve(
 
 
 def _answers(transport: Transport, container: ContainerInfo, port: int) -> bool:
-    words = ("docker", "exec", container.docker_name, "python3", "-c", ANSWERS, str(port))
-    return transport.run(Command.of(*words)).ok
+    return transport.run(_as_user(container, "python3", "-c", ANSWERS, str(port))).ok
 
 
 def _exec(transport: Transport, container: ContainerInfo, *words: str) -> str:
+    return _checked(transport, _as_user(container, *words))
+
+
+def _as_user(container: ContainerInfo, *words: str) -> Command:
+    """Never as root: the login user may replace what is found by the container's PATH."""
     start = ("docker", "exec", "--user", container.user, container.docker_name)
-    return _checked(transport, Command.of(*start, *words))
+    return Command.of(*start, *words)
 
 
 def _checked(transport: Transport, command: Command) -> str:

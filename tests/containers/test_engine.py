@@ -16,6 +16,7 @@ from provisioner.containers.engine import (
     HostPlace,
     choose_port,
     down,
+    host_keys,
     list_containers,
     look_at_host,
     up,
@@ -98,6 +99,13 @@ def test_a_first_up_starts_it_and_reports_its_host_key() -> None:
     assert info.changed
     assert info.running
     assert info.host_keys == (("ssh-ed25519", KEY.split()[1]),)
+
+
+def test_host_keys_are_read_with_programs_that_the_user_cannot_replace() -> None:
+    host = FakeTransport(Docker())
+    host_keys(host, "rigup-ssh-1000-torch")
+    [inside] = [command.words[-3:] for command in host.commands]
+    assert inside == ("/bin/sh", "-c", "/bin/cat /var/lib/rigup/ssh/*.pub")
 
 
 def test_a_second_up_changes_nothing() -> None:

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.e2e
 
 HOST = LocalTransport("here")
 UID, GID = 54321, 54322
+ROOTS_PROGRAMS = ("getent", "mkdir", "awk", "cut", "chown", "chmod", "cp", "cat", "usermod", "sh")
 VERSION = 'python -c "import torch; print(torch.__version__)"'
 
 
@@ -188,6 +189,23 @@ def test_tensorboard_shows_a_run_through_ssh(box: Box) -> None:
     assert done.returncode == 0, done.stderr
     page = box.run(f"curl -s http://127.0.0.1:{service.port}/")
     assert "TensorBoard" in page
+
+
+def test_what_the_user_puts_on_the_path_is_not_run_by_root(box: Box) -> None:
+    """At a restart, when the container's first process looks at users and folders."""
+    for name in ROOTS_PROGRAMS:
+        real = box.run(f"PATH=/usr/sbin:/usr/bin:/sbin:/bin command -v {name}")
+        planted = f"/opt/venv/bin/{name}"
+        box.run(f"printf '#!/bin/sh\\nid -u >>/tmp/ran\\nexec {real} \"$@\"\\n' >{planted}")
+        box.run(f"chmod 755 {planted}; rm -f ~/.bashrc")
+    try:
+        subprocess.run(["docker", "restart", "--time", "2", box.spec.docker_name], check=True)
+        up(HOST, box.spec, [public_key(box.folder)])
+        assert "/opt/venv/bin" in box.run("echo $PATH")
+        assert box.run("cat /tmp/ran 2>/dev/null | sort -u") in ("", str(UID))
+        assert box.run("stat -c %u ~/.bashrc") == str(UID)
+    finally:
+        box.run("cd /opt/venv/bin && rm -f " + " ".join(ROOTS_PROGRAMS))
 
 
 def test_home_and_host_key_survive_a_new_container(box: Box) -> None:

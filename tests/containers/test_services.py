@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from provisioner.command import Command, Result, Secret
@@ -62,3 +64,12 @@ def test_the_tunnel_ends_on_loopback_at_both_ends() -> None:
     words = tunnel_words("lab01-torch", Service("jupyter", 8888, Secret("t")), 9000)
     assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:8888"
     assert words[-2:] == ["--", "lab01-torch"]
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_nothing_in_the_container_is_run_as_root(starts: bool) -> None:
+    host = FakeTransport(Inside(starts=starts))
+    with suppress(RigupError):
+        start_jupyter(host, BOX, sleep=lambda _: None)
+    users = {words[words.index("--user") + 1] for words in (c.words for c in host.commands)}
+    assert users == {"ana"}
