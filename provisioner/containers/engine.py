@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -40,6 +41,12 @@ cat /proc/net/tcp /proc/net/tcp6 2>/dev/null |
     awk '$4 == "0A" { n = split($2, part, ":"); print "port=" part[n] }'
 """
 CAP_SYS_RESOURCE = 1 << 24
+
+RUNNING_SPECS = f"""
+command -v docker >/dev/null || exit 0
+exec docker ps --filter status=running --filter label={LABEL} \\
+    --filter "label={OWNER_LABEL}=$(id -u)" --format '{{{{.Label "{SPEC_LABEL}"}}}}'
+"""
 
 ANSWERS = r"""
 import socket, sys
@@ -158,16 +165,30 @@ def down(transport: Transport, name: str, uid: int, *, forget: bool = False) -> 
     return existed
 
 
+def running_images(transport: Transport) -> tuple[str, ...]:
+    """The images of the login user's own running SSH containers, by the containers' names.
+
+    One round trip; none where there is no Docker. Raises CommandFailed when Docker refuses.
+    """
+    answer = _checked(transport, Command.sh(RUNNING_SPECS)).text
+    specs = [spec for line in answer.splitlines() if (spec := _spec(line)) is not None]
+    return tuple(spec["image"] for spec in sorted(specs, key=itemgetter("name")))
+
+
 def list_containers(transport: Transport, uid: int | None = None) -> tuple[ContainerInfo, ...]:
-    """The host's SSH containers by name, running or not; of one user, or of all."""
+    """The host's SSH containers by name, running or not; of one user, or of all.
+
+    What only carries rigup's label and was not made by it is left out.
+    """
     owner = () if uid is None else ("--filter", f"label={OWNER_LABEL}={uid}")
     words = ("docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}", *owner)
     ids = _checked(transport, Command.of(*words)).text.split()
     if not ids:
         return ()
-    inspected = _checked(transport, Command.of("docker", "container", "inspect", *ids))
-    found = (_info(entry) for entry in json.loads(inspected.stdout))
-    return tuple(sorted(found, key=lambda info: info.name))
+    command = Command.of("docker", "container", "inspect", *ids)
+    inspected = _checked(transport, command, missing_is_fine=True)  # one may be gone by now
+    entries = [entry for entry in json.loads(inspected.stdout) if _spec(_label(entry, SPEC_LABEL))]
+    return tuple(sorted(map(_info, entries), key=lambda info: info.name))
 
 
 def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
@@ -271,18 +292,30 @@ def _info(
     entry: dict[str, Any], keys: tuple[HostKey, ...] = (), changed: bool = False
 ) -> ContainerInfo:
     spec = json.loads(_label(entry, SPEC_LABEL))
-    login = Login(**spec["login"])
     return ContainerInfo(
         name=spec["name"],
         docker_name=entry["Name"].lstrip("/"),
         state=entry["State"]["Status"],
         ssh_port=spec["ssh_port"],
-        user=login.inside,
+        user=Login(**spec["login"]).inside,
         gpus=spec["gpus"],
         image=spec["image"],
         host_keys=keys,
         changed=changed,
     )
+
+
+def _spec(label: str) -> dict[str, Any] | None:
+    """What a container's label says was asked; None when rigup did not write it."""
+    try:
+        spec: dict[str, Any] = json.loads(label)
+        login = Login(**spec["login"])
+        texts = (spec["name"], spec["image"], spec["gpus"], login.name)
+        numbers = (spec["ssh_port"], login.uid, login.gid)
+    except (ValueError, KeyError, TypeError):
+        return None
+    readable = all(isinstance(text, str) for text in texts)
+    return spec if readable and all(isinstance(number, int) for number in numbers) else None
 
 
 def _label(entry: dict[str, Any], name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -19,11 +19,13 @@ from provisioner.containers.engine import (
     host_keys,
     list_containers,
     look_at_host,
+    running_images,
     up,
 )
 from provisioner.containers.spec import SPEC_LABEL, ContainerSpec, Login
 from provisioner.errors import CommandFailed, RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
+from provisioner.transport.local import LocalTransport
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMiDX33+6S8D3u968mV57YcPDx6uW/F0aWUbAt3uGGXU"
 SPEC = ContainerSpec(
@@ -184,6 +186,77 @@ def test_list_tells_what_docker_knows() -> None:
     docker.add(replace(SPEC, gpus="0,1"), "exited")
     [info] = list_containers(FakeTransport(docker), 1000)
     assert (info.name, info.gpus, info.ssh_port, info.running) == ("torch", "0,1", 22200, False)
+
+
+UNREADABLE = [
+    {},
+    {SPEC_LABEL: ""},
+    {SPEC_LABEL: "[]"},
+    {SPEC_LABEL: "{}"},
+    {SPEC_LABEL: '{"login": "ana"}'},
+    {SPEC_LABEL: SPEC.to_label().replace('"torch"', "7")},
+]
+
+
+@pytest.mark.parametrize("labels", UNREADABLE)
+def test_a_container_with_rigups_label_that_rigup_did_not_make_is_left_out(
+    labels: dict[str, str],
+) -> None:
+    docker = Docker()
+    docker.add(SPEC)
+    assert docker.entry is not None
+    docker.entry["Config"]["Labels"] = labels
+    assert list_containers(FakeTransport(docker)) == ()
+
+
+def test_a_container_that_goes_while_the_list_is_made_is_left_out() -> None:
+    def answer(command: Command) -> Result:
+        if command.words[1] == "ps":
+            return Result(command, 0, b"id1\nid2\n")
+        entries = [{**docker.entry}] if docker.entry else []
+        return Result(command, 1, json.dumps(entries).encode(), b"Error: No such container: id2")
+
+    docker = Docker()
+    docker.add(SPEC)
+    assert [info.name for info in list_containers(FakeTransport(answer))] == ["torch"]
+
+
+def test_running_images_are_the_users_own_in_one_round_trip() -> None:
+    lines = [replace(SPEC, name="b", image="second").to_label(), "", "{}", SPEC.to_label()]
+    host = FakeTransport(lambda c: Result(c, 0, "\n".join(lines).encode()))
+    assert running_images(host) == ("second", SPEC.image)
+    [command] = host.commands
+    script = command.words[-1]
+    assert "status=running" in script
+    assert '"label=rigup.uid=$(id -u)"' in script
+
+
+def test_a_refusing_docker_is_no_empty_list() -> None:
+    said = b"permission denied while trying to connect to the Docker daemon socket"
+    with pytest.raises(CommandFailed) as caught:
+        running_images(FakeTransport(lambda c: Result(c, 1, b"", said)))
+    assert "docker group" in (caught.value.remedy or "")
+
+
+FAKE_DOCKER = """#!/bin/sh
+case "$*" in
+*--all*) exit 9 ;;
+*'status=running'*'label=rigup.container'*"label=rigup.uid=$(id -u)"*'{{.Label "rigup.spec"}}'*) ;;
+*) exit 8 ;;
+esac
+cat "$0.answer"
+"""
+
+
+def test_the_question_for_running_images_as_a_shell_runs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    program = tmp_path / "docker"
+    program.write_text(FAKE_DOCKER)
+    program.chmod(0o755)
+    (tmp_path / "docker.answer").write_text(SPEC.to_label() + "\n")
+    assert running_images(LocalTransport()) == (SPEC.image,)
 
 
 HOST_ANSWER = b"uid=1000\ngid=1001\nname=ana\nhome=/home/ana\nCapBnd=%s\nport=56B8\nport=0016\n"
