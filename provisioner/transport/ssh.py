@@ -37,6 +37,7 @@ from provisioner.errors import (
 )
 from provisioner.transport.base import OutputSink, Session
 from provisioner.transport.known_hosts import fingerprint, pinned_keys
+from provisioner.transport.login_shell import for_any_shell
 from provisioner.transport.sudo import SudoDialogue
 from provisioner.transport.target import Target, parse_jump, resolve
 from provisioner.transport.upload import get_command, put_command
@@ -88,7 +89,7 @@ class SshTransport:
     def open_session(self, command: Command) -> Session:
         channel = self._channel()
         with _Translated(self.host_name):
-            channel.exec_command(command.render())
+            channel.exec_command(for_any_shell(command.render()))
         return _ChannelSession(channel, self.host_name)
 
     def open_tunnel(self, address: str, port: int) -> paramiko.Channel:
@@ -271,7 +272,7 @@ class _Exchange:
             self._sudo = SudoDialogue(password, self._channel.sendall)
             line = self._sudo.wrap(self._command)
         with _Translated(self._owner.host_name):
-            self._channel.exec_command(line)
+            self._channel.exec_command(for_any_shell(line))
             while not self._ended():
                 self._feed_stdin()
                 self._wait()

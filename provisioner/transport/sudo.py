@@ -3,10 +3,16 @@
 The command is started behind a prompt and a "passed" marker, both made from a nonce. The password
 is written only when the prompt appears, the command's standard input only after the marker: a
 password can never end up as input of the command, nor input as a password.
+
+Neither stands in the command line as it is displayed, because a login shell may echo that line to
+standard error (``bash -x``, ``set -x`` in ``.bashrc``, a syntax error in fish): the prompt's ``%``
+is doubled there, which only sudo undoes (sudo(8), ``-p``), and the marker is put together by
+``printf``.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 from collections.abc import Callable
@@ -22,6 +28,11 @@ REFUSALS = {
     "sudo: not found": "sudo is not installed and the login user is not root",
     "sudo: command not found": "sudo is not installed and the login user is not root",
 }
+
+BECOME_ROOT = """\
+prompt=$1; shift; [ "$(id -u)" -eq 0 ] && exec "$@"; exec sudo -S -p "$prompt" -- "$@"\
+"""
+BEGIN = """printf '[rigup %s %s]\\n' "$1" root >&2; shift; exec "$@\""""
 
 
 @dataclass
@@ -43,7 +54,13 @@ class SudoDialogue:
 
     @property
     def prompt(self) -> str:
-        return f"[rigup {self.nonce} password]"
+        """What sudo displays."""
+        return f"[rigup {self.nonce} %]"
+
+    @property
+    def prompt_argument(self) -> str:
+        """What sudo is given."""
+        return self.prompt.replace("%", "%%")
 
     @property
     def marker(self) -> str:
@@ -51,10 +68,8 @@ class SudoDialogue:
 
     def wrap(self, command: Command) -> str:
         """The line to execute: as root directly, or through sudo where we are not root."""
-        begin = f"printf '[rigup {self.nonce} root]\\n' >&2; exec \"$@\""
-        inner = shlex.join(["sh", "-c", begin, "sh", *command.words])
-        sudo = shlex.join(["sudo", "-S", "-p", self.prompt, "--"])
-        return f'if [ "$(id -u)" -eq 0 ]; then exec {inner}; else exec {sudo} {inner}; fi'
+        inner = ("sh", "-c", BEGIN, "sh", self.nonce, *command.words)
+        return shlex.join(("sh", "-c", BECOME_ROOT, "sh", self.prompt_argument, *inner))
 
     def receive(self, chunk: bytes) -> bytes:
         if self.passed:
@@ -87,6 +102,7 @@ class SudoDialogue:
     def _answer_prompt(self) -> None:
         prompt = self.prompt.encode()
         if prompt not in self._held:
+            self._refuse_unknown_prompt()
             return
         self._held = self._held.replace(prompt, b"", 1)
         if self._asked:
@@ -97,3 +113,10 @@ class SudoDialogue:
         else:
             self._asked = True
             self.send(self.password.reveal().encode() + b"\n")
+
+    def _refuse_unknown_prompt(self) -> None:
+        """A sudo that displays its argument as it stands: its prompt cannot be told from an echo
+        of the command line, so it gets no password. sudo-rs puts a frame around a prompt."""
+        argument = re.escape(self.prompt_argument.encode())
+        if not self._asked and re.search(argument + rb"(\] [^\n]{0,80}: ?)?\Z", self._held):
+            self.problem = "sudo on this host displays its prompt in a form that rigup cannot trust"

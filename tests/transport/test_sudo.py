@@ -159,7 +159,7 @@ FAKE_SUDO = """\
 #!/bin/sh
 # asks with the given prompt until it is told the password, as sudo -S does
 [ "$1 $2" = '-S -p' ] || exit 64
-prompt=$3
+prompt=$(printf '%s' "$3" | sed 's/%%/%/g')
 shift 4
 for attempt in 1 2; do
   printf '%s' "$prompt" >&2
@@ -182,12 +182,17 @@ def bin_dir(tmp_path: Path) -> Path:
 
 
 def converse(
-    bin_dir: Path, command: Command, password: str | None, *, real: str = PASSWORD
+    bin_dir: Path,
+    command: Command,
+    password: str | None,
+    *,
+    real: str = PASSWORD,
+    shell: tuple[str, ...] = ("sh", "-c"),
 ) -> tuple[SudoDialogue, bytes, bytes, int]:
     """Run the wrapped line for real: dialogue, stdout, stderr without markers, exit code."""
     environment = {"PATH": f"{bin_dir}:{os.environ['PATH']}", "FAKE_PASSWORD": real}
     with subprocess.Popen(
-        ["sh", "-c", SHOWN.wrap(command)],
+        [*shell, SHOWN.wrap(command)],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -201,7 +206,7 @@ def converse(
         dialogue = SudoDialogue(secret, process.stdin.write, nonce=NONCE)
         errors = b""
         while not dialogue.passed and not dialogue.problem:
-            chunk = os.read(process.stderr.fileno(), 7)
+            chunk = os.read(process.stderr.fileno(), 4096)
             if not chunk:
                 break
             errors += dialogue.receive(chunk)
@@ -211,6 +216,8 @@ def converse(
         errors += process.stderr.read() + dialogue.finish()
         return dialogue, process.stdout.read(), errors, process.wait()
 
+
+ECHOING_SHELLS = (("sh", "-xc"), ("sh", "-vc"), ("bash", "-xc"), ("bash", "-vc"))
 
 SHOWN = SudoDialogue(None, lambda data: None, nonce=NONCE)
 
@@ -227,6 +234,49 @@ def test_input_is_not_given_away_as_a_password(bin_dir: Path) -> None:
     dialogue, stdout, stderr, _ = converse(bin_dir, command, "a wrong guess")
     assert dialogue.problem == "the sudo password is wrong"
     assert b"secret input" not in stdout + stderr
+
+
+@pytest.mark.parametrize("shell", ECHOING_SHELLS, ids=" ".join)
+def test_a_shell_that_echoes_the_command_line_gets_no_password(
+    bin_dir: Path, shell: tuple[str, ...]
+) -> None:
+    free = '#!/bin/sh\nshift 4\nexec "$@"\n'  # asks for nothing: NOPASSWD
+    (bin_dir / "sudo").write_text(free)
+    command = Command.of("cat", sudo=True, stdin=b"own input\n")
+    dialogue, stdout, stderr, _ = converse(bin_dir, command, PASSWORD, shell=shell)
+    assert dialogue.passed
+    assert stdout == b"own input\n"
+    assert PASSWORD.encode() not in stderr
+
+
+@pytest.mark.parametrize("shell", ECHOING_SHELLS, ids=" ".join)
+def test_a_shell_that_echoes_the_command_line_does_not_stand_in_the_way(
+    bin_dir: Path, shell: tuple[str, ...]
+) -> None:
+    command = Command.of("cat", sudo=True, stdin=b"own input\n")
+    dialogue, stdout, _, code = converse(bin_dir, command, PASSWORD, shell=shell)
+    assert dialogue.problem is None
+    assert (stdout, code) == (b"own input\n", 0)
+
+
+def test_the_command_line_displays_neither_prompt_nor_marker() -> None:
+    line = SHOWN.wrap(Command.of("true"))
+    assert SHOWN.prompt not in line
+    assert SHOWN.marker.rstrip() not in line
+
+
+@pytest.mark.parametrize("frame", ["{}", "[sudo: {}] Password: "])
+def test_a_sudo_that_displays_its_argument_as_it_stands_gets_no_password(frame: str) -> None:
+    exchange = Exchange()
+    exchange.hear(frame.format(exchange.dialogue.prompt_argument).encode())
+    assert exchange.sent == []
+    assert "cannot trust" in str(exchange.dialogue.problem)
+
+
+def test_a_frame_around_the_prompt_is_no_hindrance() -> None:
+    exchange = Exchange()
+    exchange.hear(b"[sudo: ", exchange.prompt, b"] Password: ")
+    assert exchange.sent == [b"correct horse\n"]
 
 
 def test_root_needs_no_sudo(tmp_path: Path) -> None:
