@@ -14,7 +14,19 @@ from lab_program import LabHostShell, Rigup
 
 
 @pytest.fixture(scope="session")
-def rigup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rigup]:
+def ssh_config() -> Iterator[None]:
+    """The user's SSH configuration is put back as it was."""
+    path = Path("~/.ssh/config").expanduser()
+    before = path.read_bytes() if path.exists() else None
+    yield
+    if before is not None:
+        path.write_bytes(before)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def rigup(tmp_path_factory: pytest.TempPathFactory, ssh_config: None) -> Iterator[Rigup]:
     """The program with a lab of two hosts that are up, not provisioned by this fixture."""
     kept = os.environ.get("RIGUP_TEST_LAB")
     home = Path(kept) if kept else tmp_path_factory.mktemp("rigup") / "home"
