@@ -39,6 +39,14 @@ class Ranks(NamedTuple):
         torch.distributed.all_reduce(total)
         return total.tolist()
 
+    def highest(self, value: int, device: torch.device) -> int:
+        """The largest of all processes' values."""
+        if self.world == 1:
+            return value
+        largest = torch.tensor(value, device=device)
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest.item())
+
 
 def join_ranks() -> Ranks:
     """Join the process group when torchrun started us."""
@@ -118,7 +126,7 @@ class Trainer:
 
     def _stopped(self) -> bool:
         """Whether any process was told to stop; all of them agree on the answer."""
-        self.stop_signal = round(self.ranks.add_up([self.stop_signal], self.device)[0])
+        self.stop_signal = self.ranks.highest(self.stop_signal, self.device)
         return self.stop_signal > 0
 
     def _one_step(self) -> dict[str, float]:

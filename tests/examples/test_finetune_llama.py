@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from finetune_llama import find_checkpoint, parse_arguments
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPT = EXAMPLES / "finetune_llama.py"
@@ -19,9 +20,11 @@ TIMEOUT_S = 240
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-def start(*arguments: object, cwd: Path, **env: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: object, cwd: Path, script: tuple[str, ...] = (str(SCRIPT),), **env: str
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        [sys.executable, *script, *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, **env},
         stdout=subprocess.PIPE,
@@ -34,6 +37,32 @@ def finetune(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedP
     with start(*arguments, cwd=cwd, **env) as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+SIGNALLED_IN_STEP_2 = """
+import signal, sys
+import finetune_llama
+from finetuning.training_loop import Trainer
+
+one_step = Trainer._one_step
+
+def signalled(trainer):
+    if trainer.step == 1:
+        signal.raise_signal(signal.SIGTERM)
+    return one_step(trainer)
+
+Trainer._one_step = signalled
+sys.exit(finetune_llama.main())
+"""
+
+
+def start_rank(rank: int, cwd: Path) -> subprocess.Popen[str]:
+    """One of two processes, as torchrun starts them, that both get SIGTERM in the same step."""
+    place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 10000)}
+    here = {"GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(EXAMPLES)}
+    program = ("-c", SIGNALLED_IN_STEP_2, "--output_dir", "out")
+    return start(*program, cwd=cwd, script=(), **place, **meeting, **here)
 
 
 def metrics(directory: Path) -> list[dict[str, Any]]:
@@ -97,10 +126,19 @@ def test_sigterm_saves_a_checkpoint_that_latest_finds(tmp_path: Path) -> None:
     (checkpoint,) = tmp_path.glob("checkpoint-*")
     step = json.loads((checkpoint / "trainer_state.json").read_text())["step"]
     assert f"stopped by SIGTERM at step {step}" in out
-    limits = ("--max_steps", step + 1, "--output_dir", tmp_path, "--resume_from_checkpoint")
-    done = finetune(*limits, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"at step {step}" in done.stdout
+    again = parse_arguments(["--output_dir", str(tmp_path), "--resume_from_checkpoint"])
+    assert find_checkpoint(again) == checkpoint
+
+
+def test_two_processes_that_both_get_sigterm_stop_with_its_exit_code(tmp_path: Path) -> None:
+    with start_rank(0, cwd=tmp_path) as first, start_rank(1, cwd=tmp_path) as second:
+        out, err = first.communicate(timeout=TIMEOUT_S)
+        silent, _ = second.communicate(timeout=TIMEOUT_S)
+    assert (first.returncode, second.returncode) == (143, 143), err
+    assert "on cpu x2" in out
+    assert "stopped by SIGTERM at step 2" in out
+    assert silent == ""
+    assert [path.name for path in (tmp_path / "out").glob("checkpoint-*")] == ["checkpoint-2"]
 
 
 def test_a_malformed_data_file_is_exit_2_without_a_traceback(tmp_path: Path) -> None:
