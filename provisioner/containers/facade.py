@@ -27,7 +27,7 @@ from provisioner.containers.ssh_fragment import (
     host_options,
     only_writer,
     remove_block,
-    write_block,
+    write_blocks,
 )
 from provisioner.transport.base import Transport
 from provisioner.trust import pin, unpin
@@ -99,10 +99,10 @@ def bring_up(
 def take_down(
     host: Host, transport: Transport, name: str = DEFAULT_NAME, *, forget: bool = False
 ) -> bool:
-    """Remove the container and its alias; whether there was one. With ``forget`` also its home
-    directory and host key."""
+    """Remove the container, its alias, and those of hosts that lead to no other; whether there was
+    one. With ``forget`` also its home directory and host key."""
     existed = down(transport, name, look_at_host(transport).login.uid, forget=forget)
-    remove_block(alias_of(host, name))
+    remove_block(alias_of(host, name), [one.name for one in _way_to(host)])
     with only_writer():
         unpin(alias_of(host, name))
     return existed
@@ -168,15 +168,14 @@ def publish(host: Host, info: ContainerInfo) -> None:
     alias = alias_of(host, info.name)
     with only_writer():
         pin(alias, info.host_keys)
-    for hop in (*_hops(host), host):
-        write_block(hop.name, host_options(hop))
-    write_block(alias, container_options(host, alias, info.user, info.ssh_port))
+    blocks = {one.name: host_options(one) for one in _way_to(host)}
+    write_blocks({**blocks, alias: container_options(host, alias, info.user, info.ssh_port)})
     ensure_include()
 
 
-def _hops(host: Host) -> tuple[Host, ...]:
-    """The inventory's jump hosts on the way, nearest to us first."""
-    return () if host.via is None else (*_hops(host.via), host.via)
+def _way_to(host: Host) -> tuple[Host, ...]:
+    """The host and the inventory's jump hosts before it, nearest to us last."""
+    return (host,) if host.via is None else (host, *_way_to(host.via))
 
 
 def _at_home(mount: str, home: PurePosixPath) -> str:

@@ -11,8 +11,9 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from inventory import Host
@@ -41,7 +42,9 @@ def host_options(host: Host) -> dict[str, str]:
         options["User"] = _word(host.user, "user")
     if host.identity_file is not None:
         options |= {"IdentityFile": _path(host.identity_file), "IdentitiesOnly": "yes"}
-    if host.jump is not None:
+    if host.via is not None:
+        options["ProxyJump"] = _alias(host.via.name)
+    elif host.jump is not None:
         parse_jump(host.jump)
         options["ProxyJump"] = _word(host.jump, "jump")
     return {**options, **_strict()}
@@ -81,23 +84,25 @@ def without_block(text: str, alias: str) -> str:
     return re.sub(rf"(?ms)^{begin}\n.*?^{end}\n", "", text)
 
 
-def write_block(alias: str, options: Options) -> None:
-    """Add or replace a block in the fragment, atomically."""
-    block = render_block(alias, options)
-    with only_writer():
-        text = _read(fragment_file())
-        wanted = with_block(text, alias, block)
-        if wanted != text:
-            write_private(fragment_file(), wanted.encode())
+def write_blocks(blocks: Mapping[str, Options]) -> None:
+    """Add or replace blocks in the fragment, all of them at once."""
+    rendered = {alias: render_block(alias, options) for alias, options in blocks.items()}
+    with _edited_fragment() as fragment:
+        for alias, block in rendered.items():
+            fragment.text = with_block(fragment.text, alias, block)
 
 
-def remove_block(alias: str) -> None:
-    """Remove a block from the fragment; nothing happens where there is none."""
-    with only_writer():
-        text = _read(fragment_file())
-        wanted = without_block(text, alias)
-        if wanted != text:
-            write_private(fragment_file(), wanted.encode())
+def remove_block(alias: str, way: Iterable[str] = ()) -> None:
+    """Remove a block from the fragment; nothing happens where there is none.
+
+    ``way`` names the hosts that led there, the last one first: of these, the blocks that no other
+    block leads through go as well.
+    """
+    with _edited_fragment() as fragment:
+        fragment.text = without_block(fragment.text, alias)
+        for name in way:
+            if not _leads_through(fragment.text, name):
+                fragment.text = without_block(fragment.text, name)
 
 
 def ensure_include(config: Path | None = None) -> bool:
@@ -129,6 +134,25 @@ def only_writer() -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@dataclass
+class _Fragment:
+    text: str
+
+
+@contextmanager
+def _edited_fragment() -> Iterator[_Fragment]:
+    """The fragment to change, written back atomically when it did change."""
+    with only_writer():
+        fragment = _Fragment(before := _read(fragment_file()))
+        yield fragment
+        if fragment.text != before:
+            write_private(fragment_file(), fragment.text.encode())
+
+
+def _leads_through(text: str, name: str) -> bool:
+    return re.search(rf"(?m)^  ProxyJump {re.escape(name)}$", text) is not None
 
 
 def _includes_first(text: str, line: str) -> bool:

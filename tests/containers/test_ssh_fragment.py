@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from provisioner.containers.ssh_fragment import (
     host_options,
     remove_block,
     render_block,
-    write_block,
+    write_blocks,
 )
 from provisioner.errors import RigupError, UsageError
 
@@ -37,8 +38,8 @@ def config(tmp_path: Path) -> Path:
 
 
 def publish() -> None:
-    write_block("lab01", host_options(LAB))
-    write_block("lab01-torch", container_options(LAB, "lab01-torch", "ana", 22200))
+    container = container_options(LAB, "lab01-torch", "ana", 22200)
+    write_blocks({"lab01": host_options(LAB), "lab01-torch": container})
 
 
 def ssh_reads(config: Path, alias: str) -> dict[str, str]:
@@ -67,7 +68,7 @@ def test_writing_a_block_again_replaces_it() -> None:
     before = fragment_file().read_text()
     publish()
     assert fragment_file().read_text() == before
-    write_block("lab01-torch", container_options(LAB, "lab01-torch", "ana", 22300))
+    write_blocks({"lab01-torch": container_options(LAB, "lab01-torch", "ana", 22300)})
     after = fragment_file().read_text()
     assert "Port 22300" in after
     assert "Port 22200" not in after
@@ -76,7 +77,7 @@ def test_writing_a_block_again_replaces_it() -> None:
 
 def test_removing_a_block_leaves_the_others() -> None:
     publish()
-    write_block("lab01-torch2", container_options(LAB, "lab01-torch2", "ana", 22201))
+    write_blocks({"lab01-torch2": container_options(LAB, "lab01-torch2", "ana", 22201)})
     remove_block("lab01-torch")
     text = fragment_file().read_text()
     assert "Host lab01\n" in text
@@ -145,7 +146,7 @@ def test_a_linked_config_stays_a_link(config: Path, tmp_path: Path) -> None:
 )
 def test_a_hostile_value_writes_no_directive(host: Host) -> None:
     with pytest.raises(RigupError):
-        write_block(host.name, host_options(host))
+        write_blocks({host.name: host_options(host)})
     assert not fragment_file().exists()
 
 
@@ -157,3 +158,11 @@ def test_a_hostile_alias_is_refused(alias: str) -> None:
 
 def test_an_ipv6_zone_is_not_a_token() -> None:
     assert host_options(Host(name="a", address="fe80::1%eth0"))["HostName"] == "fe80::1%%eth0"
+
+
+def test_a_jump_host_of_the_inventory_goes_by_its_own_alias() -> None:
+    bastion = Host(name="bastion", address="192.0.2.1", user="jump")
+    assert host_options(replace(LAB, jump="bastion", via=bastion))["ProxyJump"] == "bastion"
+    elsewhere = replace(bastion, name="gate")
+    assert host_options(replace(LAB, jump="192.0.2.1", via=elsewhere))["ProxyJump"] == "gate"
+    assert host_options(replace(LAB, jump="me@192.0.2.1:2222"))["ProxyJump"] == "me@192.0.2.1:2222"
