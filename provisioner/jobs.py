@@ -19,7 +19,14 @@ from inventory import Host, Inventory, InventoryError
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.containers import engine
-from provisioner.errors import CommandTimeout, ConnectError, ConnectionLost, RigupError, UsageError
+from provisioner.errors import (
+    CommandFailed,
+    CommandTimeout,
+    ConnectError,
+    ConnectionLost,
+    RigupError,
+    UsageError,
+)
 from provisioner.home import rigup_home, write_private
 from provisioner.parallel import as_rigup_error, each
 from provisioner.sync import CodeTree, code_root, freeze, local_path
@@ -353,11 +360,11 @@ def _image(host: Host, transport: Transport, runtime: str) -> str | None:
     """The image to run in, None for a plain process."""
     if runtime == PROCESS:
         return None
-    running = engine.list_containers(transport)
+    running = _running_images(transport, runtime)
     if host.container.image and (runtime == CONTAINER or running):
         return host.container.image
     if running:
-        return running[0].image
+        return running[0]
     if runtime == AUTO:
         return None
     raise UsageError(
@@ -365,6 +372,17 @@ def _image(host: Host, transport: Transport, runtime: str) -> str | None:
         host=host.name,
         remedy=f"invoke container.up --host {host.name}, or --runtime process",
     )
+
+
+def _running_images(transport: Transport, runtime: str) -> tuple[str, ...]:
+    """Of the user's own containers; a Docker that may not be asked means none, unless a container
+    was demanded."""
+    try:
+        return engine.running_images(transport)
+    except CommandFailed:
+        if runtime == CONTAINER:
+            raise
+        return ()
 
 
 def _remember(job_id: str, host: Host) -> None:
