@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-from typing import Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 TIMEOUT_S = 30.0
 
@@ -26,7 +27,27 @@ def call_docker(*words: str, timeout_s: float = TIMEOUT_S) -> Tuple[int, str]:
         return 127, str(error)
     except subprocess.TimeoutExpired:
         return 124, "docker did not answer within %g s" % timeout_s
-    return done.returncode, (done.stdout or done.stderr).decode("utf-8", "replace").strip()
+    return done.returncode, (done.stdout.strip() or done.stderr).decode("utf-8", "replace").strip()
+
+
+class DockerSilent(Exception):
+    """Docker could not be asked, which says nothing about its containers."""
+
+
+def container_state(name: str, timeout_s: float = TIMEOUT_S) -> Optional[Dict[str, Any]]:
+    """What `docker inspect` shows as .State; None when there is no such container. Raises
+    DockerSilent."""
+    words = ("container", "inspect", "--format", "{{json .State}}", name)
+    code, said = call_docker(*words, timeout_s=timeout_s)
+    if code != 0:
+        if "no such container" in said.lower():
+            return None
+        raise DockerSilent(said)
+    try:
+        state: Dict[str, Any] = json.loads(said)
+    except ValueError:
+        raise DockerSilent("a damaged answer: %s" % said) from None
+    return state
 
 
 def docker_problem() -> Optional[Tuple[str, str]]:

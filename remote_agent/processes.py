@@ -64,6 +64,11 @@ def identify(pid: int) -> Optional[Identity]:
     return Identity(pid, found.start_ticks) if found else None
 
 
+def identity_of(child: int) -> Identity:
+    """The identity of a child of this process; children keep their entry until they are reaped."""
+    return identify(child) or Identity(child, 0)
+
+
 def is_alive(identity: Identity) -> bool:
     """True while this very process runs; a zombie counts as dead."""
     found = stat(identity.pid)
@@ -92,10 +97,23 @@ def job_of(pid: int) -> Optional[str]:
     return None
 
 
-def members(job_id: str, roots: Set[int], spared: Set[int]) -> List[int]:
+def members(job_id: str, roots: Set[Identity], spared: Set[int]) -> List[int]:
     """Every living process of a job: descendants of ``roots``, processes in their sessions or
-    groups, and processes marked with the job id. ``spared`` are never among them."""
+    groups, and processes marked with the job id. ``spared`` are never among them.
+
+    A root that has ended still counts, because its number names its session and group as long
+    as one process is in them; once another process bears the number, it does not.
+    """
     stats = {entry.pid: entry for entry in all_stats()}
+    return _members(job_id, {root.pid for root in roots if not _reused(root, stats)}, spared, stats)
+
+
+def _reused(root: Identity, stats: Dict[int, Stat]) -> bool:
+    entry = stats.get(root.pid)
+    return entry is not None and entry.start_ticks != root.start_ticks
+
+
+def _members(job_id: str, roots: Set[int], spared: Set[int], stats: Dict[int, Stat]) -> List[int]:
     found = []
     for pid, entry in stats.items():
         if pid in spared or entry.state in "ZX":

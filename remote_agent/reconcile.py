@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Callable, Dict, Optional
 
 from remote_agent.faults import DAMAGE, AgentFault, complain
-from remote_agent.processes import Identity, is_alive
-from remote_agent.protocol.job import LOST, RUNNING, STARTING, Verdict
+from remote_agent.processes import Identity, is_alive, members
+from remote_agent.protocol.job import CONTAINER, LOST, RUNNING, STARTING, JobRecord, Verdict
+from remote_agent.starter import discard_container
 from remote_agent.store import JobStore
 from remote_agent.verdict import reboot, supervisor_gone
 
 Recover = Callable[[str], None]
+Alive = Callable[[Identity], bool]
+Remains = Callable[[str, Optional[Identity]], bool]
+
+
+def something_remains(job_id: str, process: Optional[Identity]) -> bool:
+    """Does any process of the job live, now that its supervisor does not?"""
+    return bool(members(job_id, {process} if process else set(), spared={os.getpid()}))
 
 
 def reconcile(
     store: JobStore,
     boot_id: str,
     recover: Recover,
-    alive: Callable[[Identity], bool] = is_alive,
+    alive: Alive = is_alive,
+    remains: Remains = something_remains,
+    discard: Callable[[str], None] = discard_container,
 ) -> None:
     """Mark jobs as lost that a reboot or a dead supervisor took away.
 
-    A job whose supervisor is gone but whose program still runs is not lost: ``recover`` is
-    called with its id and must give it a new supervisor.
+    A job whose supervisor is gone but of which something still runs is not lost: ``recover`` is
+    called with its id and must give it a new supervisor, which watches the program, or ends what
+    is left of it. ``discard`` removes the container that a job lost to a reboot has left.
     """
     for record in store.records():
         if record.state not in (STARTING, RUNNING):
             continue
         try:
-            reconcile_job(store, record.job_id, boot_id, recover, alive)
+            details = store.details(record.job_id)
+            if details["boot_id"] != boot_id:
+                _lose_to_reboot(store, record, reboot(details["boot_id"], boot_id), discard)
+            elif details["state"] in (STARTING, RUNNING):
+                _reconcile_job(store, record, details, recover, alive, remains)
         except (AgentFault, *DAMAGE) as error:  # one bad directory must not hide the others
             complain("cannot reconcile job %s: %s" % (record.job_id, error))
 
 
-def reconcile_job(
+def _reconcile_job(
     store: JobStore,
-    job_id: str,
-    boot_id: str,
-    recover: Recover,
-    alive: Callable[[Identity], bool] = is_alive,
-) -> None:
-    details = store.details(job_id)
-    if details["state"] not in (STARTING, RUNNING):
-        return
-    if details["boot_id"] != boot_id:
-        _lose(store, job_id, reboot(details["boot_id"], boot_id))
-    elif not _lives(details.get("supervisor"), alive):
-        _without_supervisor(store, job_id, details, recover, alive)
-
-
-def _without_supervisor(
-    store: JobStore,
-    job_id: str,
+    record: JobRecord,
     details: Dict[str, Any],
     recover: Recover,
-    alive: Callable[[Identity], bool],
+    alive: Alive,
+    remains: Remains,
 ) -> None:
-    if _lives(details.get("process"), alive):
-        recover(job_id)
+    supervisor, process = _identity(details, "supervisor"), _identity(details, "process")
+    if supervisor is not None and alive(supervisor):
         return
-    if store.details(job_id) != details:
+    contained = record.spec.runtime == CONTAINER  # Docker is asked by the one who may wait for it
+    if contained or (process is not None and alive(process)) or remains(record.job_id, process):
+        recover(record.job_id)
+        return
+    if store.details(record.job_id) != details:
         return  # it ended properly between our two looks
-    _lose(store, job_id, supervisor_gone("its supervisor and its program are gone"))
+    _lose(store, record.job_id, supervisor_gone("its supervisor and its program are gone"))
 
 
-def _lives(identity: Optional[Dict[str, int]], alive: Callable[[Identity], bool]) -> bool:
-    return identity is not None and alive(Identity.from_json(identity))
+def _lose_to_reboot(
+    store: JobStore, record: JobRecord, verdict: Verdict, discard: Callable[[str], None]
+) -> None:
+    _lose(store, record.job_id, verdict)
+    if record.spec.runtime == CONTAINER:
+        discard(record.job_id)
+
+
+def _identity(details: Dict[str, Any], role: str) -> Optional[Identity]:
+    told = details.get(role)
+    return None if told is None else Identity.from_json(told)
 
 
 def _lose(store: JobStore, job_id: str, verdict: Verdict) -> None:

@@ -7,8 +7,15 @@ from typing import Sequence, Tuple
 
 from remote_agent.detach import own_command, spawn_detached
 from remote_agent.layout import Layout
-from remote_agent.runtimes.base import Gpu
+from remote_agent.runtimes.base import Gpu, container_name
 from remote_agent.scope import scope_prefix
+
+DISCARD = """
+for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
+  docker version >/dev/null 2>&1 && exec docker rm --force --volumes "$1"
+  sleep 5
+done
+"""
 
 
 def start_supervisor(
@@ -29,6 +36,11 @@ def start_recovery(layout: Layout, job_id: str) -> None:
 def start_dispatcher(layout: Layout) -> None:
     errors = os.path.join(layout.root, "dispatcher.err")
     _spawn(["dispatch", "--state-dir", layout.root], errors)
+
+
+def discard_container(job_id: str) -> None:
+    """Remove a job's container as soon as Docker answers, which may be a while after a boot."""
+    spawn_detached(["sh", "-c", DISCARD, "sh", container_name(job_id)], prefix=scope_prefix())
 
 
 def _spawn(words: Sequence[str], errors: str, keep: Tuple[int, ...] = ()) -> None:

@@ -24,6 +24,7 @@ from remote_agent.protocol.job import (
     JOB_ID,
     QUEUED,
     RUNNING,
+    STARTING,
     TRANSITIONS,
     JobRecord,
     JobSpec,
@@ -120,12 +121,12 @@ class JobStore:
     def take_over(
         self, job_id: str, orphaned: Callable[[Dict[str, Any]], bool], **changes: Any
     ) -> bool:
-        """Change details of a running job if it is ``orphaned``, judged under the job's lock:
-        of several processes that try, one gets True."""
+        """Change details of a started job if it is ``orphaned``, judged under the job's lock: of
+        several processes that try, one gets True."""
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
             current = read_json(paths.state)
-            if current["state"] != RUNNING or not orphaned(current):
+            if current["state"] not in (STARTING, RUNNING) or not orphaned(current):
                 return False
             write_json(paths.state, dict(current, **changes))
         return True

@@ -18,8 +18,9 @@ from remote_agent.faults import AgentFault, CouldNotStart
 from remote_agent.files import read_json
 from remote_agent.kernel import KernelWatch, become_subreaper
 from remote_agent.layout import Layout
+from remote_agent.leases import Leases
 from remote_agent.processes import Identity, boot_id, identify, is_alive
-from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, STOPPED, Verdict
+from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, TRANSITIONS, Verdict
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
 from remote_agent.store import JobStore
@@ -62,19 +63,21 @@ def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
         )
     except AgentFault:
         return
-    _guarded(store, job_id, lambda: Supervisor(store, job_id, tuple(gpus)).run())
+    _guarded(store, job_id, tuple(gpus), Supervisor.run)
 
 
 def recover(layout: Layout, job_id: str) -> None:
-    """Take over a running job whose supervisor was killed."""
+    """Take over a job whose supervisor was killed, or end what is left of it."""
     _take_signals()
     store = JobStore(layout)
     if not store.take_over(job_id, _is_orphaned, supervisor=_own_identity()):
         return
     details = store.details(job_id)
     gpus = tuple(map(Gpu, details.get("gpu_ids", ()), details.get("gpu_uuids", ())))
-    pid = details["process"]["pid"]
-    _guarded(store, job_id, lambda: Supervisor(store, job_id, gpus).run_recovered(pid))
+    _hold(gpus)
+    told = details.get("process")
+    process = None if told is None else Identity.from_json(told)
+    _guarded(store, job_id, gpus, lambda supervisor: supervisor.run_recovered(process))
 
 
 class Supervisor:
@@ -83,6 +86,8 @@ class Supervisor:
         self._kernel = KernelWatch()
         self._stop: Optional[_Stop] = None
         self._reaped: Dict[int, int] = {}
+        self._noted: Optional[Identity] = None
+        self._job_id = job_id
         spec, paths = store.record(job_id).spec, store.layout.job(job_id)
         env = job_environment(spec, paths, gpus)
         self._job = Job(spec, paths, Tree(job_id), gpus, env)
@@ -94,10 +99,24 @@ class Supervisor:
             ending = self._watch(IDLE_WAIT_S)
         self._finish(ending)
 
-    def run_recovered(self, pid: int) -> None:
-        self._job.tree.add_root(pid)
-        self._runtime.recover(pid)
+    def run_recovered(self, process: Optional[Identity]) -> None:
+        """``process`` is None where the earlier supervisor was killed while it started it."""
+        if process is None:
+            self._runtime.kill()
+            self._finish(Ending(unknown="its supervisor was killed while it started the job"))
+            return
+        self._job.tree.add_root(process)
+        self._noted = process
+        self._runtime.recover(process)
         self._finish(self._watch(RECOVERED_WAIT_S))
+
+    def abandon(self) -> None:
+        """The supervisor is broken: leave nothing running all the same."""
+        for step in (self._runtime.kill, self._runtime.clean_up, self._end_leftovers):
+            try:
+                step()
+            except Exception:
+                traceback.print_exc()
 
     def _start(self) -> Optional[Ending]:
         job = self._job
@@ -106,19 +125,21 @@ class Supervisor:
             if self._stop_requested():
                 self._stop = _Stop(0.0)
                 return Ending()
-            pid = self._runtime.start()
+            self._runtime.start()
         except CouldNotStart as problem:
             return Ending(could_not_start=problem)
-        job.tree.add_root(pid)
-        identity = identify(pid)
         self._store.transition(
-            job.spec.job_id,
-            RUNNING,
-            started_at=time.time(),
-            pid=pid,
-            process=identity.to_json() if identity else {"pid": pid, "start_ticks": 0},
+            self._job_id, RUNNING, started_at=time.time(), **self._note_process()
         )
         return None
+
+    def _note_process(self) -> Dict[str, Any]:
+        """Remember the process to watch; what the job's records must say of it."""
+        self._noted = self._runtime.process
+        if self._noted is None:
+            return {}
+        self._job.tree.add_root(self._noted)
+        return {"pid": self._noted.pid, "process": self._noted.to_json()}
 
     def _watch(self, idle_s: float) -> Ending:
         while True:
@@ -126,10 +147,13 @@ class Supervisor:
             ending = self._runtime.poll(self._reaped)
             if ending is not None:
                 return ending
+            if self._runtime.process != self._noted:
+                self._store.take_over(self._job_id, lambda _: True, **self._note_process())
             if self._stop is None and self._stop_requested():
                 self._begin_stop()
             self._enforce_deadline()
-            signal.sigtimedwait(WAKING, ENDING_WAIT_S if self._stop else idle_s)
+            pause = ENDING_WAIT_S if self._stop else min(idle_s, self._runtime.patience_s)
+            signal.sigtimedwait(WAKING, pause)
 
     def _begin_stop(self) -> None:
         grace_s = float(read_json(self._job.paths.stop).get("grace_s", 0.0))
@@ -155,7 +179,7 @@ class Supervisor:
                 oom_kills=self._kernel.oom_kills(),
             )
         )
-        _conclude(self._store, self._job.spec.job_id, state, verdict)
+        _conclude(self._store, self._job_id, state, verdict)
 
     def _end_leftovers(self) -> None:
         """Processes may outlive the main one: ask, wait, kill until none is left."""
@@ -203,12 +227,31 @@ def _own_identity() -> Dict[str, int]:
     return identity.to_json()
 
 
-def _guarded(store: JobStore, job_id: str, work: Callable[[], None]) -> None:
+def _hold(gpus: Sequence[Gpu]) -> None:
+    """Where the descriptors that leased the GPUs died with their holders (a container has none),
+    lease them again; where the program still has them, nothing is to be done."""
+    for gpu in gpus:
+        try:
+            fd = Leases.of_host().acquire(gpu.uuid)
+        except OSError:
+            traceback.print_exc()
+            continue
+        if fd is not None:
+            os.set_inheritable(fd, True)
+
+
+def _guarded(
+    store: JobStore, job_id: str, gpus: Tuple[Gpu, ...], work: Callable[[Supervisor], None]
+) -> None:
     """A supervisor must not die silently: whatever breaks it is the job's verdict."""
+    supervisor: Optional[Supervisor] = None
     try:
-        work()
+        supervisor = Supervisor(store, job_id, gpus)
+        work(supervisor)
     except Exception as error:
         traceback.print_exc()
+        if supervisor is not None:
+            supervisor.abandon()
         Tree(job_id).send(signal.SIGKILL)
         said = "the supervisor broke: %s: %s" % (type(error).__name__, error)
         starting = store.record(job_id).state == STARTING
@@ -218,7 +261,7 @@ def _guarded(store: JobStore, job_id: str, work: Callable[[], None]) -> None:
 
 def _conclude(store: JobStore, job_id: str, state: str, verdict: Verdict) -> None:
     """Write the final state; on a full disk try until there is room again."""
-    if state != STOPPED and store.record(job_id).state == STARTING:
+    if state not in TRANSITIONS[STARTING] and store.record(job_id).state == STARTING:
         state = FAILED
     while True:
         try:

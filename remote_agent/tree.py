@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import List, Set
 
-from remote_agent.processes import members
+from remote_agent.processes import Identity, identity_of, members
 
 
 class Tree:
@@ -13,10 +13,10 @@ class Tree:
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
-        self._roots: Set[int] = {os.getpid()}
+        self._roots: Set[Identity] = {identity_of(os.getpid())}
 
-    def add_root(self, pid: int) -> None:
-        self._roots.add(pid)
+    def add_root(self, process: Identity) -> None:
+        self._roots.add(process)
 
     def pids(self) -> List[int]:
         return members(self.job_id, self._roots, spared={os.getpid()})

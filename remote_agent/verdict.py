@@ -28,6 +28,9 @@ EXCEPTION = re.compile(
 )
 XID = re.compile(r"NVRM: Xid \(([^)]*)\): (\d+)")
 MAX_EVIDENCE = 400
+UNSEEN = (
+    "its supervisor was killed; the job ran on and ended by itself, so its exit code is not known"
+)
 
 XID_ACTIONS = {
     48: "double-bit ECC error: drain the node and run a health check",
@@ -108,10 +111,8 @@ def _unknown(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     if seen.ending.exit_code is not None or seen.ending.signal is not None:
         return None
     said = _last_exception(seen.log_tail)
-    return LOST, supervisor_gone(
-        "its supervisor was killed; the job ran on and ended by itself, so its exit code "
-        "is not known" + ("; its log ends with: %s" % said if said else "")
-    )
+    why = seen.ending.unknown or UNSEEN
+    return LOST, supervisor_gone(why + ("; its log ends with: %s" % said if said else ""))
 
 
 def _success(seen: Evidence) -> Optional[Tuple[str, Verdict]]:

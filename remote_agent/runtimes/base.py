@@ -3,13 +3,21 @@ in :mod:`remote_agent.runtimes`."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from remote_agent.faults import CouldNotStart
 from remote_agent.layout import JobPaths
+from remote_agent.processes import Identity
 from remote_agent.protocol.job import JobSpec
 from remote_agent.tree import Tree
+
+CONTAINER_PREFIX = "rigup-"
+
+
+def container_name(job_id: str) -> str:
+    return CONTAINER_PREFIX + job_id
 
 
 @dataclass(frozen=True)
@@ -33,27 +41,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a job's main process ended. With neither code nor signal it could not be learned."""
+    """How a job's main process ended. With neither code nor signal it could not be learned;
+    ``unknown`` says why."""
 
     exit_code: Optional[int] = None
     signal: Optional[int] = None
     oom_killed: bool = False
+    unknown: str = ""
     could_not_start: Optional[CouldNotStart] = None
 
 
 class Runtime:
     """One running job, from start to clean-up. Called by one thread; nothing here may block
-    for longer than a local program needs to answer."""
+    for longer than a local program needs to answer.
+
+    ``process``: the one to watch; a runtime may exchange it. ``patience_s``: how soon to poll
+    again where no signal would tell that something changed.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
+        self.process: Optional[Identity] = None
+        self.patience_s = math.inf
 
-    def start(self) -> int:
-        """Start the program and return the process to watch. Raises CouldNotStart."""
+    def start(self) -> None:
+        """Start the program; sets ``process``. Raises CouldNotStart."""
         raise NotImplementedError
 
-    def recover(self, pid: int) -> None:
-        """Go on watching a program that an earlier supervisor started as ``pid``."""
+    def recover(self, process: Identity) -> None:
+        """Go on watching what an earlier supervisor started as ``process``, dead or alive."""
         raise NotImplementedError
 
     def poll(self, reaped: Dict[int, int]) -> Optional[Ending]:

@@ -9,7 +9,7 @@ from typing import Dict, Optional
 
 from remote_agent.faults import CouldNotStart
 from remote_agent.launch import LaunchError, launch
-from remote_agent.processes import Identity, identify, is_alive
+from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime
 from remote_agent.workspace import working_directory
 
@@ -17,27 +17,26 @@ from remote_agent.workspace import working_directory
 class ProcessRuntime(Runtime):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self._pid = 0
-        self._recovered: Optional[Identity] = None
+        self._recovered = False
 
-    def start(self) -> int:
+    def start(self) -> None:
         job = self.job
         try:
             where = working_directory(job.spec, job.paths)
-            self._pid = launch(job.spec.argv, where, job.env, job.paths.log)
+            self.process = identity_of(launch(job.spec.argv, where, job.env, job.paths.log))
         except LaunchError as error:
             raise _explain(error, job) from None
-        return self._pid
 
-    def recover(self, pid: int) -> None:
-        self._pid = pid
-        self._recovered = identify(pid)
+    def recover(self, process: Identity) -> None:
+        self.process, self._recovered = process, True
 
     def poll(self, reaped: Dict[int, int]) -> Optional[Ending]:
-        if self._pid in reaped:
-            return ending_of(reaped[self._pid])
-        adopted = self._recovered
-        return Ending() if adopted is not None and not is_alive(adopted) else None
+        if self.process is None:
+            return None
+        if self._recovered:
+            return None if is_alive(self.process) else Ending()
+        status = reaped.get(self.process.pid)
+        return None if status is None else ending_of(status)
 
     def stop(self, grace_s: float) -> None:
         self.job.tree.send(signal.SIGTERM)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
+import signal
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -106,12 +108,42 @@ def test_absent_docker_is_a_clear_verdict(bench, contained, finished, tmp_path):
     assert "Docker is not installed" in verdict.evidence
 
 
-def test_a_killed_supervisor_does_not_end_the_container(agent, bench, contained, until):
-    import json
-    import signal
+def test_the_jobs_records_are_out_of_the_programs_reach(agent, bench, contained, finished):
+    script = "cd ..; for name in state.json log spec.json; do [ -e $name ] && echo $name; done; :"
+    agent.submit(contained("job-reach", script))
+    assert finished(agent, "job-reach").state == "succeeded"
+    assert agent.read_log("job-reach", 0).data == b""
 
-    script = "while [ ! -e outputs/go ]; do sleep 0.05; done; echo done; exit 7"
-    agent.submit(contained("job-orphan", script))
+
+def clients(bench, job_id: str) -> dict[str, int]:
+    told = json.loads((bench.job_dir(job_id) / "state.json").read_text())
+    return {role: told[role]["pid"] for role in ("supervisor", "process")}
+
+
+WAITING = "while [ ! -e outputs/go ]; do sleep 0.05; done; echo done; exit 7"
+
+
+@pytest.mark.parametrize("killed", [("process",), ("supervisor", "process")])
+def test_a_container_outlives_its_client(agent, bench, contained, until, killed):
+    agent.submit(contained("job-client", WAITING))
+    until(lambda: agent.job("job-client").state == RUNNING)
+    until(lambda: containers("job-client"))
+    first = clients(bench, "job-client")
+    for role in killed:
+        os.kill(first[role], signal.SIGKILL)
+    until(lambda: agent.jobs() and clients(bench, "job-client")["process"] != first["process"])
+    (bench.job_dir("job-client") / "outputs/go").touch()
+    until(lambda: agent.job("job-client").is_final)
+    record = agent.job("job-client")
+    assert (record.state, record.verdict.exit_code) == ("failed", 7)
+    log = agent.read_log("job-client", 0).data
+    assert b"may be missing" in log
+    assert log.endswith(b"done\n")
+    assert containers("job-client") == ""
+
+
+def test_a_killed_supervisor_does_not_end_the_container(agent, bench, contained, until):
+    agent.submit(contained("job-orphan", WAITING))
     until(lambda: agent.job("job-orphan").state == RUNNING)
     until(lambda: containers("job-orphan"))
     state = bench.job_dir("job-orphan") / "state.json"

@@ -251,6 +251,20 @@ def test_a_killed_supervisor_is_replaced_and_the_job_goes_on(bench, shell, until
     assert client.read_log("job-orphan", 0).data == b"done\n"
 
 
+def test_what_outlives_supervisor_and_program_is_ended_before_the_job_is_lost(bench, shell, until):
+    import json
+
+    client = bench.connect()
+    client.submit(shell("job-rest", "setsid sleep 1000 & echo $!; sleep 1000"))
+    until(lambda: client.read_log("job-rest", 0).data)
+    until(lambda: client.job("job-rest").state == "running")
+    told = json.loads((bench.job_dir("job-rest") / "state.json").read_text())
+    os.kill(told["supervisor"]["pid"], signal.SIGKILL)
+    os.kill(told["process"]["pid"], signal.SIGKILL)
+    assert client.stop("job-rest", grace_s=5).is_final
+    assert marked_processes("job-rest") == []
+
+
 def test_a_reboot_is_told_as_such(bench, shell, finished):
     """The record of a job that ran under another boot id."""
     import json

@@ -32,7 +32,9 @@ def test_argv_runs_exactly_and_in_place():
     assert words[tail:] == ["--entrypoint", "python", "pytorch:2.9", "train.py", "--lr", "1e-4"]
     options = {word: words[place + 1] for place, word in enumerate(words[:-1])}
     assert options["--gpus"] == '"device=GPU-a,GPU-b"'
-    assert options["--mount"] == f"type=bind,source={PATHS.root},target={PATHS.root}"
+    mounts = [words[place + 1] for place, word in enumerate(words) if word == "--mount"]
+    shared = [f"{PATHS.root}/{name}" for name in ("work", "outputs", "home")]
+    assert mounts == [f"type=bind,source={path},target={path}" for path in shared]
     assert options["--workdir"] == PATHS.work
     assert options["--user"] == f"{os.geteuid()}:{os.getegid()}"
     assert options["--label"] == "rigup.job=job-1"
@@ -70,3 +72,20 @@ def test_values_travel_in_a_private_file(tmp_path):
     assert "s3cret" not in " ".join(words)
     assert "line1" not in " ".join(words)
     assert runtime._client_environment(inherited)["KEY"] == "line1\nline2"
+
+
+def test_the_jobs_own_value_wins_over_the_login_environment(monkeypatch):
+    monkeypatch.setenv("KEY", "login")
+    spec = JobSpec(**{**vars(SPEC), "env": {"KEY": "own\nvalue"}})
+    runtime = ContainerRuntime(Job(spec, PATHS, Tree("job-1"), GPUS))
+    assert runtime._client_environment(("KEY",))["KEY"] == "own\nvalue"
+
+
+def test_the_users_other_groups_come_along(monkeypatch):
+    monkeypatch.setattr(os, "getgroups", lambda: [1234, os.getegid(), 44])
+    words = run_command(SPEC, PATHS, (), "/env")
+    assert [words[at + 1] for at, word in enumerate(words) if word == "--group-add"] == [
+        "44",
+        "1234",
+    ]
+    assert "--group-add" not in run_command(SPEC, PATHS, (), "/env", rootless=True)

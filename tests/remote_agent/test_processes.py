@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 import os
+import subprocess
 
 import pytest
 
 from remote_agent import processes
-from remote_agent.processes import all_stats, identify, job_of, members
+from remote_agent.processes import Identity, all_stats, identify, job_of, members
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def test_hidden_processes_count_as_gone(hidden):
     assert identify(1) is None
     assert job_of(1) is None
     assert os.getpid() in [entry.pid for entry in all_stats()]
-    assert members("job-none", {os.getpid()}, spared={os.getpid()}) == []
+    assert members("job-none", {identify(os.getpid())}, spared={os.getpid()}) == []
 
 
 def test_a_name_with_brackets_is_no_trap(tmp_path, monkeypatch):
@@ -38,3 +39,15 @@ def test_a_name_with_brackets_is_no_trap(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "PROC", str(tmp_path))
     (found,) = all_stats()
     assert (found.pid, found.state, found.parent, found.start_ticks) == (7, "S", 1, 19)
+
+
+def test_a_reused_number_is_no_longer_a_root():
+    """Else another user's session, which got the number of a dead program, would be ended."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        true = identify(child.pid)
+        assert members("job-none", {true}, spared=set()) == [child.pid]
+        assert members("job-none", {Identity(true.pid, true.start_ticks - 1)}, spared=set()) == []
+    finally:
+        child.kill()
+        child.wait()

@@ -18,8 +18,8 @@ def store(tmp_path):
     return JobStore(Layout.open(str(tmp_path / "state")))
 
 
-def running(store, boot_id="boot-now", state=RUNNING):
-    store.create(JobSpec("job-1", "one", ("true",)), boot_id)
+def running(store, boot_id="boot-now", state=RUNNING, runtime="process"):
+    store.create(JobSpec("job-1", "one", ("true",), runtime=runtime), boot_id)
     if state == QUEUED:
         return
     store.transition("job-1", STARTING, boot_id=boot_id, supervisor=SUPERVISOR.to_json())
@@ -27,9 +27,16 @@ def running(store, boot_id="boot-now", state=RUNNING):
         store.transition("job-1", RUNNING, process=PROGRAM.to_json(), pid=PROGRAM.pid)
 
 
-def look(store, *alive):
+def look(store, *alive, left=False, discard=None):
     recovered = []
-    reconcile(store, "boot-now", recovered.append, alive=lambda identity: identity in alive)
+    reconcile(
+        store,
+        "boot-now",
+        recovered.append,
+        alive=lambda identity: identity in alive,
+        remains=lambda job_id, process: left,
+        discard=discard or pytest.fail,
+    )
     return store.record("job-1"), recovered
 
 
@@ -58,6 +65,27 @@ def test_nothing_left_means_lost(store, state):
     running(store, state=state)
     record, recovered = look(store)
     assert (record.state, record.verdict.cause, recovered) == (LOST, "lost", [])
+
+
+@pytest.mark.parametrize("state", [STARTING, RUNNING])
+def test_what_a_dead_program_left_running_is_taken_over(store, state):
+    running(store, state=state)
+    record, recovered = look(store, left=True)
+    assert (record.state, recovered) == (state, ["job-1"])
+
+
+@pytest.mark.parametrize("state", [STARTING, RUNNING])
+def test_a_container_may_run_although_every_process_of_ours_is_gone(store, state):
+    running(store, state=state, runtime="container")
+    record, recovered = look(store)
+    assert (record.state, recovered) == (state, ["job-1"])
+
+
+def test_a_container_lost_to_a_reboot_is_removed(store):
+    running(store, "boot-before", runtime="container")
+    discarded = []
+    assert look(store, discard=discarded.append)[0].state == LOST
+    assert discarded == ["job-1"]
 
 
 def test_one_damaged_job_does_not_stop_the_others(store, capsys):

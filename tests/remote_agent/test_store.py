@@ -104,7 +104,9 @@ def test_two_stores_see_each_others_changes(store, layout):
 def test_exactly_one_takes_over_an_orphan(store):
     store.create(SPEC, "boot")
     assert not store.take_over("job-1", lambda details: True, supervisor=1)
-    advance(store, STARTING, RUNNING)
+    advance(store, STARTING)
+    assert store.take_over("job-1", lambda details: True, supervisor=None)
+    advance(store, RUNNING)
     orphaned = lambda details: details.get("supervisor") is None  # noqa: E731
     assert store.take_over("job-1", orphaned, supervisor=1)
     assert not store.take_over("job-1", orphaned, supervisor=2)

@@ -74,6 +74,7 @@ KILLED = Ending(signal=signal.SIGKILL)
         (Evidence(Ending(signal=signal.SIGSEGV)), "failed", "signal", "SIGSEGV"),
         (Evidence(Ending(signal=63)), "failed", "signal", "63"),
         (Evidence(Ending(), log_tail=TRACE + b"ValueError: x\n"), "lost", "lost", "ValueError: x"),
+        (Evidence(Ending(unknown="Docker is away")), "lost", "lost", "Docker is away"),
         (
             Evidence(Ending(could_not_start=CouldNotStart("program not found: x", "look"))),
             "failed",
