@@ -2,7 +2,8 @@
 """Fine-tune a causal language model with LoRA on a file of instructions and responses.
 
 Without --model_name it trains a tiny, randomly initialised Llama with its own tokenizer: no
-download, no GPU, well under a minute. Runs alone or under torchrun (one process per GPU).
+download, no GPU, well under a minute. Runs alone or under torchrun (one process per GPU): `invoke
+train --gpus 4` starts one process; "Several GPUs in one job" in docs/containers.md starts four.
 
 The data file holds one JSON object per line: {"instruction": …, "response": …} or {"text": …}.
 The output directory gets checkpoint-N/ (adapter and trainer state), final/ (adapter and
