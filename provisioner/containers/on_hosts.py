@@ -10,7 +10,7 @@ from provisioner.containers import engine, facade, services
 from provisioner.containers.engine import ContainerInfo
 from provisioner.containers.facade import HostGpus, Wish
 from provisioner.containers.services import Service
-from provisioner.errors import UsageError
+from provisioner.errors import BlockedError, UsageError
 from provisioner.facts import GPU, gather
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
@@ -58,7 +58,14 @@ def _running(host: Host, transport: Transport, name: str) -> ContainerInfo:
 
 
 def _gpus(transport: Transport) -> HostGpus:
+    """Raises BlockedError where GPUs are on the bus that no driver answers for."""
     found = gather(transport, (GPU,))[GPU]
+    if found.pci and not found.gpus:
+        raise BlockedError(
+            f"the host has {len(found.pci)} NVIDIA GPU(s) and no driver that answers for them",
+            host=transport.host_name,
+            remedy=f"invoke provision --host {transport.host_name}",
+        )
     return HostGpus(
         driver_version=found.driver_version,
         compute_capabilities=tuple(

@@ -13,7 +13,7 @@ from provisioner.command import Command, Result
 from provisioner.containers.facade import HostGpus
 from provisioner.containers.on_hosts import _gpus, _running
 from provisioner.containers.spec import LABEL, OWNER_LABEL, SPEC_LABEL, ContainerSpec, Login
-from provisioner.errors import RigupError, UsageError
+from provisioner.errors import BlockedError, RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
 
 HOST = Host(name="gpu01", address="192.0.2.7")
@@ -99,3 +99,9 @@ def test_a_host_without_gpus_has_none() -> None:
 def test_a_host_that_answers_nothing_is_not_a_host_without_gpus() -> None:
     with pytest.raises(RigupError, match="gpu"):
         _gpus(FakeTransport(lambda command: Result(command, 0, b"")))
+
+
+def test_gpus_without_a_driver_are_no_reason_for_a_cpu_image() -> None:
+    with pytest.raises(BlockedError, match="no driver that answers") as raised:
+        gpus_of("pci|0000:01:00.0|0x030200|0x2330|none\n")
+    assert "invoke provision" in str(raised.value.remedy)
