@@ -130,7 +130,8 @@ class Operations:
         return {}, read_output(root, path, offset, limit)
 
     def op_missing_blobs(self, request: Request) -> Answer:
-        """Payload: the digests, and in the answer the absent ones -> bytes already here."""
+        """Payload: digests or [digest, size] pairs; in the answer the absent ones -> bytes
+        already here."""
         return {}, to_payload(self._snapshots.missing(_rows(request)))
 
     def op_put_blob(self, request: Request) -> Steps:
@@ -140,7 +141,7 @@ class Operations:
             request.payload,
             bool(request.args.get("final", True)),
         )
-        return _without_waiting(steps)
+        return _without_result(steps)
 
     def op_put_manifest(self, request: Request) -> Answer:
         entries = [SnapshotEntry.from_json(row) for row in _rows(request)]
@@ -196,9 +197,9 @@ class Operations:
             return self.store.record(job_id)  # a supervisor claimed it just now
 
 
-def _without_waiting(steps: Iterator[None]) -> Steps:
-    for _ in steps:
-        yield Wait(0.0)
+def _without_result(steps: Iterator[float]) -> Steps:
+    for pause_s in steps:
+        yield Wait(pause_s)
     return {}, b""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -117,14 +117,23 @@ class AgentClient:
         arguments = {"job_id": job_id, "path": path, "offset": offset, "limit": limit}
         return self._link.call("read_output", arguments).payload
 
-    def missing_blobs(self, digests: Iterable[str]) -> tuple[str, ...]:
+    def missing_blobs(
+        self, digests: Iterable[str], sizes: Mapping[str, int] | None = None
+    ) -> tuple[str, ...]:
         """Those of ``digests`` whose content is not on the host, in the given order."""
-        return tuple(self.partial_blobs(digests))
+        return tuple(self.partial_blobs(digests, sizes))
 
-    def partial_blobs(self, digests: Iterable[str]) -> dict[str, int]:
+    def partial_blobs(
+        self, digests: Iterable[str], sizes: Mapping[str, int] | None = None
+    ) -> dict[str, int]:
         """Like :meth:`missing_blobs`, with how many bytes of each an upload that broke off has
-        left there."""
-        wanted = list(dict.fromkeys(digests))
+        left there. ``sizes``: digest -> bytes; content of another size is damaged and counts as
+        missing."""
+        known = sizes or {}
+        wanted = [
+            [digest, known[digest]] if digest in known else digest
+            for digest in dict.fromkeys(digests)
+        ]
         reply = self._link.call("missing_blobs", payload=to_payload(wanted))
         absent: dict[str, int] = from_payload(reply.payload)
         return absent

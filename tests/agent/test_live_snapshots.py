@@ -113,6 +113,15 @@ def test_damaged_blob_stops_the_job_and_heals_by_resending(agent, bench, shell, 
     assert agent.missing_blobs([name]) == (name,)
 
 
+def test_an_emptied_blob_heals_when_sizes_are_told(agent, bench):
+    put(agent, {"a.txt": b"precious"})
+    name = digest(b"precious")
+    os.truncate(bench.state_dir / "blobs" / name[:2] / name, 0)
+    assert agent.missing_blobs([name], {name: 8}) == (name,)
+    put(agent, {"a.txt": b"precious"})
+    assert agent.missing_blobs([name], {name: 8}) == ()
+
+
 def test_outputs_are_listed_and_read(agent, shell, finished):
     script = "cd outputs; mkdir ckpt; printf 0123456789 > ckpt/m.bin; echo > log.txt"
     agent.submit(shell("job-out", script))
