@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import Dict, List, NoReturn, Sequence, Tuple
 
+from remote_agent.own_file import own_path
 from remote_agent.processes import JOB_MARK
 
 SESSION_VARIABLES = (
@@ -24,7 +25,7 @@ SESSION_VARIABLES = (
 
 def own_command(*words: str) -> List[str]:
     """The command line that runs this very agent file with other arguments."""
-    return [sys.executable, "-I", os.path.abspath(sys.argv[0]), *words]
+    return [sys.executable, "-I", own_path(), *words]
 
 
 def lasting_environment() -> Dict[str, str]:

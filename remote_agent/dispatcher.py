@@ -15,6 +15,7 @@ from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
+from remote_agent.own_file import OwnFile, own_path
 from remote_agent.protocol.job import FAILED, QUEUED, JobRecord
 from remote_agent.protocol.sample import GpuSample
 from remote_agent.runtimes.base import Gpu
@@ -73,7 +74,9 @@ class Dispatcher:
 
     def run(self) -> None:
         try:
+            own_file = OwnFile(own_path())
             while self.round():
+                own_file.keep()
                 self._sleep(ROUND_S)
         finally:
             self._nvml.close()

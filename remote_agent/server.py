@@ -11,6 +11,7 @@ from typing import List
 from remote_agent.faults import AgentFault, complain
 from remote_agent.layout import Layout
 from remote_agent.operations import Operations
+from remote_agent.own_file import REFRESH_S, OwnFile, own_path
 from remote_agent.processes import boot_id
 from remote_agent.protocol.messages import PROTOCOL, Hello, Reply, Request
 from remote_agent.protocol.snapshot import DIGEST
@@ -36,6 +37,7 @@ class Server:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._wire = Wire()
+        self._own_file = OwnFile(own_path())
         self._tasks = Tasks(self._wire.send, self._fail)
         self._operations = Operations(
             layout, self._wire.send, self._tasks.cancel, lambda: self._wire.congested
@@ -52,6 +54,7 @@ class Server:
 
     def _turn(self) -> bool:
         """Wait for something to do and do it; False at the end of the input."""
+        self._own_file.keep()
         ready = self._wait()
         if self._wire.output in ready:
             self._wire.flush()
@@ -69,7 +72,8 @@ class Server:
         for fd in self._tasks.fds():
             poll.register(fd, select.POLLIN)
         timeout = self._tasks.timeout()
-        return [fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)]
+        pause_s = REFRESH_S if timeout is None else min(timeout, REFRESH_S)
+        return [fd for fd, _ in poll.poll(pause_s * 1000)]
 
     def _receive(self) -> bool:
         messages = self._wire.read()
@@ -124,7 +128,7 @@ def _hello(layout: Layout) -> Hello:
 
 def _own_hash() -> str:
     """The archive is named after its hash; see :mod:`provisioner.agent.bundle`."""
-    stem = os.path.basename(sys.argv[0]).partition(".")[0]
+    stem = os.path.basename(own_path()).partition(".")[0]
     return stem if DIGEST.match(stem) else "source"
 
 

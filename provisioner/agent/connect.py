@@ -20,6 +20,7 @@ if [ ! -f "$agent" ]; then
 elif ! command -v python3 >/dev/null; then
   printf '{"type":"unavailable","reason":"no-python"}\n'
 else
+  touch -c "$agent" 2>/dev/null
   exec python3 -I "$agent" serve --state-dir "$dir"
 fi
 """

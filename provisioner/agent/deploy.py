@@ -12,7 +12,10 @@ from provisioner.transport.base import Transport
 
 DEFAULT_STATE_DIR = ".rigup"
 KEEP_DAYS = 30
-"""Older agent files are deleted; a supervisor that still runs from one has it in memory."""
+"""Agent files of other versions that were not in use for so long are deleted: every start and,
+hourly, every dispatcher and connection touch theirs; a supervisor has it in memory."""
+CURRENT = "current.pyz"
+"""Symlink to the version that was deployed last, for what starts at boot."""
 
 NO_PYTHON_EXIT = 44
 PYTHON_REMEDY = (
@@ -24,8 +27,17 @@ LOCATE = r"""
 case $1 in /*) dir=$1 ;; "~/"*) dir=$HOME/${1#"~/"} ;; *) dir=$HOME/$1 ;; esac
 """
 
+LINK = r"""
+point() {
+  ln -s "$2.pyz" "$1/agent/.current.$$" && mv -fT "$1/agent/.current.$$" "$1/agent/current.pyz"
+}
+"""
+
+FINISH = LOCATE + LINK + 'point "$dir" "$2"\n'
+
 PREPARE = (
     LOCATE
+    + LINK
     + r"""
 if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; then
   python3 --version 2>&1 || echo "no python3 on PATH"
@@ -33,8 +45,9 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 8))' 2>/dev/null; t
 fi
 umask 077
 mkdir -p "$dir/agent" || exit 1
-find "$dir/agent" -name '*.pyz' ! -name "$2.pyz" -mtime +"$3" -delete 2>/dev/null
+find "$dir/agent" -type f -name '*.pyz' ! -name "$2.pyz" -mtime +"$3" -delete 2>/dev/null
 if [ "$(sha256sum "$dir/agent/$2.pyz" 2>/dev/null | cut -c1-64)" = "$2" ]; then
+  point "$dir" "$2" || exit 1
   echo present
 else
   echo absent
@@ -54,7 +67,7 @@ class AgentLocation:
 
 
 def deploy(transport: Transport, state_dir: str = DEFAULT_STATE_DIR) -> AgentLocation:
-    """Make sure that this version's agent lies on the host.
+    """Make sure that this version's agent lies on the host and that :data:`CURRENT` names it.
 
     Idempotent. Raises AgentError (``no-python``) where no Python >= 3.8 is, CommandFailed when
     the state directory cannot be made.
@@ -63,6 +76,9 @@ def deploy(transport: Transport, state_dir: str = DEFAULT_STATE_DIR) -> AgentLoc
     present, path = _prepare(transport, state_dir, bundle)
     if not present:
         transport.put(bundle.data, path, mode=0o600)
+        finished = transport.run(Command.sh(FINISH, state_dir, bundle.digest))
+        if not finished.ok:
+            raise CommandFailed(finished, host=transport.host_name)
     return AgentLocation(path, bundle.digest, uploaded=not present)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
 
+from provisioner.agent.boot_unit import boot_unit
 from provisioner.agent.bundle import build_bundle
 from provisioner.agent.connect import open_agent
 from provisioner.agent.deploy import deploy
@@ -73,6 +79,45 @@ def test_deploy_is_idempotent_and_repairs(home, transport):
     Path(first.path).write_bytes(b"truncated")
     assert deploy(transport, ".rigup").uploaded
     assert Path(first.path).read_bytes() == build_bundle().data
+
+
+def test_a_stable_name_leads_to_the_version_deployed_last(home, transport):
+    current = home / ".rigup/agent/current.pyz"
+    deploy(transport)
+    assert current.readlink() == Path(f"{build_bundle().digest}.pyz")
+    current.unlink()
+    current.symlink_to("older.pyz")
+    assert not deploy(transport).uploaded
+    assert current.resolve() == home / ".rigup/agent" / f"{build_bundle().digest}.pyz"
+    assert sorted(path.name for path in current.parent.iterdir()) == sorted(
+        [current.name, current.resolve().name]
+    )
+
+
+def test_only_agents_that_nobody_uses_are_deleted(home, transport):
+    deploy(transport)
+    mine = home / ".rigup/agent" / f"{build_bundle().digest}.pyz"
+    forgotten, used = mine.with_name("forgotten.pyz"), mine.with_name("used.pyz")
+    long_ago = time.time() - 40 * 86400
+    for path in (forgotten, used, mine):
+        path.touch()
+        os.utime(path, (long_ago, long_ago))
+    os.utime(used)
+    os.utime(mine.with_name("current.pyz"), (long_ago, long_ago), follow_symlinks=False)
+    deploy(transport)
+    assert (forgotten.exists(), used.exists(), mine.exists()) == (False, True, True)
+    with open_agent(transport):
+        assert mine.stat().st_mtime > long_ago + 86400, "a start is a use"
+
+
+def test_the_boot_units_command_starts_the_dispatcher(home, transport):
+    """The words of ExecStart, as systemd would unquote them."""
+    deploy(transport)
+    (line,) = re.findall(r"ExecStart=(.*)\n", boot_unit().content)
+    words = shlex.split(line.replace("$$", "$").replace("%h", str(home)))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (home / ".rigup/jobs").is_dir()
 
 
 @pytest.mark.parametrize("state_dir", ["~/.rigup", "{tmp}/abs"])
