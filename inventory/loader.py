@@ -132,7 +132,7 @@ def _with_jump(hosts: Mapping[str, Host], name: str, behind: tuple[str, ...], pa
     host = hosts[name]
     if host.jump == name:
         return replace(host, jump=None)
-    if host.jump is None or host.jump not in hosts:
+    if host.jump in (None, values.NO_JUMP) or host.jump not in hosts:
         return host
     if name in behind:
         circle = " -> ".join((*behind, name))

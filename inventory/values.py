@@ -15,6 +15,7 @@ T = TypeVar("T")
 Parser = Callable[[Node], T]
 Section = dict[str, Any]
 
+NO_JUMP = "none"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 """Hosts and groups: also used in file names, SSH aliases and container names."""
 
@@ -102,8 +103,11 @@ def is_address(text: str) -> bool:
 
 
 def jump(node: Node) -> str:
-    """As ssh's ProxyJump: ``[user@]host[:port]``, several separated by commas; or ``none``."""
+    """As ssh's ProxyJump: ``[user@]host[:port]``, several separated by commas; or ``none`` for
+    a host that is reached directly whatever a group or the SSH configuration says."""
     text = scalar(node, "[user@]host[:port], several separated by commas")
+    if text.lower() == NO_JUMP:
+        return NO_JUMP
     if not all(_is_hop(hop) for hop in text.split(",")):
         raise node.expected("[user@]host[:port], several separated by commas")
     return text

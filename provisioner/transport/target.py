@@ -7,11 +7,13 @@ name works here exactly as it does for ``ssh``.
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,10 @@ DEFAULT_IDENTITIES = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 JUMP = re.compile(
     r"(?:ssh://)?(?:(?P<user>.+)@)?(?:\[(?P<v6>[^\[\]@]+)\]|(?P<name>[^\[\]:@/]+))(?::(?P<port>\d+))?"
 )
+
+TOKEN = re.compile("%(.)")
+NO_JUMP = "none"
+"""As in ProxyJump: reached directly, whatever the SSH configuration says."""
 
 ReadOptions = Callable[["Host"], dict[str, list[str]]]
 
@@ -70,19 +76,23 @@ def resolve(host: Host, *, read_options: ReadOptions | None = None) -> Target:
     """
     options = (read_options or ssh_options)(host)
     address = _first(options, "hostname", host.address)
-    jump = host.jump or _option(options, "proxyjump")
+    jump = None if host.jump == NO_JUMP else host.jump or _option(options, "proxyjump")
+    port = int(host.port or _first(options, "port", "22"))
+    user = host.user or _first(options, "user", getpass.getuser())
+    tokens = _tokens(host, address, port, user)
+    is_direct = bool(host.jump or jump)
     return Target(
         host_name=host.name,
         address=address,
-        port=host.port or int(_first(options, "port", "22")),
-        user=host.user or _first(options, "user", getpass.getuser()),
-        identities=_identities(host, options),
+        port=port,
+        user=user,
+        identities=_identities(host, options, tokens),
         identities_only=host.identity_file is not None
         or _first(options, "identitiesonly", "no") == "yes",
-        known_hosts=(known_hosts_file(), *_known_hosts(options)),
+        known_hosts=(known_hosts_file(), *_known_hosts(options, tokens)),
         key_name=_option(options, "hostkeyalias") or address,
         jump=jump,
-        proxy_command=None if jump else _proxy_command(options),
+        proxy_command=None if is_direct else _proxy_command(options, tokens),
         connect_timeout_s=host.connect_timeout_s,
         command_timeout_s=host.command_timeout_s,
     )
@@ -145,25 +155,67 @@ def _unreadable(host: Host, reason: str) -> UsageError:
     )
 
 
-def _identities(host: Host, options: dict[str, list[str]]) -> tuple[Path, ...]:
+def _tokens(host: Host, address: str, port: int, user: str) -> dict[str, str]:
+    """The tokens of ssh_config(5) that ``ssh -G`` leaves as they are."""
+    here = socket.gethostname()
+    return {
+        "%": "%",
+        "d": str(Path.home()),
+        "h": address,
+        "i": str(os.getuid()),
+        "L": here.partition(".")[0],
+        "l": here,
+        "n": host.address,
+        "p": str(port),
+        "r": user,
+        "u": getpass.getuser(),
+    }
+
+
+def _with_tokens(text: str, tokens: Mapping[str, str]) -> str:
+    """Unknown tokens stay as they are."""
+    return TOKEN.sub(lambda found: tokens.get(found[1], found[0]), text)
+
+
+def _identities(
+    host: Host, options: dict[str, list[str]], tokens: Mapping[str, str]
+) -> tuple[Path, ...]:
     if host.identity_file is not None:
         return (host.identity_file,)
     named = options.get("identityfile", list(DEFAULT_IDENTITIES))
-    return tuple(path for path in map(_expand, named) if path.is_file())
+    paths = (_expand(_with_tokens(path, tokens)) for path in named)
+    return tuple(path for path in paths if _has_key(path))
 
 
-def _known_hosts(options: dict[str, list[str]]) -> tuple[Path, ...]:
+def _has_key(path: Path) -> bool:
+    """The public half will do: the agent may hold the other."""
+    return path.is_file() or path.with_name(f"{path.name}.pub").is_file()
+
+
+def _known_hosts(options: dict[str, list[str]], tokens: Mapping[str, str]) -> tuple[Path, ...]:
     named = [
         path
         for keyword in ("userknownhostsfile", "globalknownhostsfile")
         for value in options.get(keyword, [])
-        for path in value.split()
+        for path in _paths(_with_tokens(value, tokens))
     ]
-    return tuple(_expand(path) for path in named or DEFAULT_KNOWN_HOSTS)
+    return tuple(named or map(_expand, DEFAULT_KNOWN_HOSTS))
 
 
-def _proxy_command(options: dict[str, list[str]]) -> str | None:
-    return _option(options, "proxycommand")
+def _paths(value: str) -> Iterator[Path]:
+    """Paths separated by spaces, as ``ssh -G`` prints them: without the quotes of those that
+    contain some. The shortest run of words that is a file is one path."""
+    words = value.split(" ")
+    while words:
+        runs = (_expand(" ".join(words[:end])) for end in range(1, len(words) + 1))
+        taken = next((end for end, path in enumerate(runs, 1) if path.is_file()), 1)
+        yield _expand(" ".join(words[:taken]))
+        words = words[taken:]
+
+
+def _proxy_command(options: dict[str, list[str]], tokens: Mapping[str, str]) -> str | None:
+    command = _option(options, "proxycommand")
+    return None if command is None else _with_tokens(command, tokens)
 
 
 def _option(options: dict[str, list[str]], keyword: str) -> str | None:

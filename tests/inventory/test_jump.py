@@ -34,3 +34,11 @@ def test_a_default_jump_does_not_apply_to_the_jump_host_itself(tmp_path: Path) -
 def test_a_circle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="circle: a -> b -> a"):
         load(tmp_path, "hosts:\n  a: {jump: b}\n  b: {jump: a}\n")
+
+
+@pytest.mark.parametrize("word", ["none", "None", "NONE"])
+def test_none_is_no_jump_whatever_the_defaults_say(tmp_path: Path, word: str) -> None:
+    text = f"defaults: {{jump: gw}}\nhosts:\n  gw: {{}}\n  a: {{jump: {word}}}\n  none: {{}}\n"
+    hosts = load(tmp_path, text)
+    assert (hosts["a"].jump, hosts["a"].via) == ("none", None)
+    assert hosts["none"].via == hosts["gw"]

@@ -117,13 +117,49 @@ def test_the_name_a_host_key_is_filed_under(options: str, name: str) -> None:
     ("options", "jump", "proxy_command"),
     [
         ("proxyjump none\nproxycommand none", None, None),
-        ("proxycommand nc -X 5 %h %p", None, "nc -X 5 %h %p"),
+        ("proxycommand nc -X 5 %h %p", None, "nc -X 5 gpu01 22"),
         ("proxyjump a,b\nproxycommand nc", "a,b", None),
     ],
 )
 def test_proxies(options: str, jump: str | None, proxy_command: str | None) -> None:
     target = resolved(Host("gpu01", "gpu01"), options)
     assert (target.jump, target.proxy_command) == (jump, proxy_command)
+
+
+def test_no_jump_means_none_whatever_the_ssh_configuration_says() -> None:
+    for options in ("proxyjump bastion", "proxycommand nc %h %p"):
+        target = resolved(Host("gpu01", "gpu01", jump="none"), options)
+        assert (target.jump, target.proxy_command) == (None, None)
+
+
+def test_tokens_are_filled_in(tmp_path: Path) -> None:
+    key = tmp_path / "key_192.0.2.7_2200_ml_gpu01"
+    key.write_text("a key")
+    options = (
+        "hostname 192.0.2.7\nport 2200\nuser ml\n"
+        f"identityfile {tmp_path}/key_%h_%p_%r_%n\n"
+        "proxycommand reach %d %u 100%% %Z\n"
+    )
+    target = resolved(Host("box", "gpu01"), options)
+    assert target.identities == (key,)
+    assert target.proxy_command == f"reach {Path.home()} {getpass.getuser()} 100% %Z"
+
+
+def test_a_key_of_which_only_the_public_half_is_here_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "id.pub").write_text("public")
+    target = resolved(Host("box", "box"), f"identityfile {tmp_path}/id")
+    assert target.identities == (tmp_path / "id",)
+
+
+def test_known_hosts_files_with_spaces_in_their_names(tmp_path: Path) -> None:
+    spaced = tmp_path / "my keys" / "known hosts"
+    spaced.parent.mkdir()
+    spaced.write_text("")
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    options = f"userknownhostsfile /missing {spaced} {plain} /also/missing"
+    known = resolved(Host("box", "box"), options).known_hosts[1:]
+    assert known == (Path("/missing"), spaced, plain, Path("/also/missing"))
 
 
 def test_without_an_ssh_program_opensshs_defaults_hold(monkeypatch: pytest.MonkeyPatch) -> None:
