@@ -88,20 +88,18 @@ def trust_hosts(
     replace: bool = False,
     yes: bool = False,
 ) -> int:
-    """Show a host's key fingerprint and pin it."""
-    results = job_facade.on_each(
-        _hosts(host, group, all_, inventory), lambda one: trust.offered_key(one, replace=replace)
-    )
-    for one, offer, error in results:
-        if error is not None or offer is None:
-            terminal.complain(error)
-            continue
+    """Show a host's key fingerprint, and those of its jump hosts, and pin them."""
+
+    def review(offer: trust.Offer) -> None:
         state = "already pinned" if offer.is_pinned else "not pinned"
-        print(f"{one.name}: {offer.key[0]} {offer.fingerprint} ({state})")
+        print(f"{offer.host.name}: {offer.key[0]} {offer.fingerprint} ({state})")
         if not offer.is_pinned:
-            arguments.confirm("pin this key?", yes)
+            arguments.confirm(f"pin this key of {offer.host.name}?", yes)
             trust.pin(offer.known_hosts_name, [offer.key])
-            print(f"{one.name}: pinned")
+            print(f"{offer.host.name}: pinned")
+
+    results = trust.settle(_hosts(host, group, all_, inventory), review, replace=replace)
+    terminal.complain_all(results)
     return outcome.exit_code_of(results)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 MASK = "***"
 STDERR_LINES_SHOWN = 12
+MAX_OUTPUT_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,15 @@ class Command:
 
     ``words`` are quoted one by one. A script (:meth:`sh`) is passed as one quoted argument to
     ``sh -c``; its own ``args`` arrive as ``$1``, ``$2`` … so that no value is ever pasted into it.
-    ``stdin`` is fed to the program and never shown.
+    ``stdin`` is fed to the program and never shown. A program that prints more than
+    ``max_output_bytes`` on both streams together is given up.
     """
 
     words: tuple[str, ...]
     sudo: bool = False
     stdin: bytes | None = field(default=None, repr=False)
     timeout_s: float | None = None
+    max_output_bytes: int = MAX_OUTPUT_BYTES
 
     def __post_init__(self) -> None:
         if not self.words:
@@ -54,8 +57,9 @@ class Command:
         sudo: bool = False,
         stdin: bytes | None = None,
         timeout_s: float | None = None,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Command:
-        return cls(words, sudo=sudo, stdin=stdin, timeout_s=timeout_s)
+        return cls(words, sudo, stdin, timeout_s, max_output_bytes)
 
     @classmethod
     def sh(
@@ -65,9 +69,10 @@ class Command:
         sudo: bool = False,
         stdin: bytes | None = None,
         timeout_s: float | None = None,
+        max_output_bytes: int = MAX_OUTPUT_BYTES,
     ) -> Command:
         words = ("sh", "-c", script, "sh", *args) if args else ("sh", "-c", script)
-        return cls(words, sudo=sudo, stdin=stdin, timeout_s=timeout_s)
+        return cls(words, sudo, stdin, timeout_s, max_output_bytes)
 
     def render(self) -> str:
         """The exact line for a POSIX shell, without sudo."""

@@ -31,7 +31,10 @@ RULES = (
     Rule("remote_agent.protocol", ("remote_agent.protocol",)),
     Rule("remote_agent", ("remote_agent",), ("pynvml",)),
     Rule("inventory", ("inventory",), ("yaml",)),
-    Rule("provisioner.transport.ssh", _FOR_PROVISIONER, ("fabric", "invoke", "paramiko")),
+    *(
+        Rule(f"provisioner.transport.{module}", _FOR_PROVISIONER, ("fabric", "paramiko"))
+        for module in ("ssh", "ssh_auth", "ssh_client", "ssh_errors", "ssh_exchange")
+    ),
     Rule("provisioner.demo", _FOR_PROVISIONER, ("asyncssh", "yaml")),
     Rule("provisioner", _FOR_PROVISIONER, ("yaml",)),
     Rule(
@@ -145,6 +148,7 @@ def test_every_import_is_allowed() -> None:
         ("provisioner.runner", "import paramiko.client", "paramiko.client"),
         ("provisioner.transport.local", "from fabric import Connection", "fabric"),
         ("provisioner.transport.sshkeys", "import paramiko", "paramiko"),
+        ("provisioner.transport.ssh_other", "import paramiko", "paramiko"),
         ("provisioner.runner", "from remote_agent import store", "remote_agent.store"),
         ("provisioner.runner", "import remote_agent", "remote_agent"),
         ("provisioner.runner", "from textual.app import App", "textual.app"),

@@ -258,15 +258,14 @@ def test_provisions_exit_code_is_that_of_the_worst_host(
 
 
 def test_pinning_needs_a_person(rigup: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Offer:
-        host = Host("gpu01", "gpu01")
-        key = ("ssh-ed25519", "AAAA")
+    class Offer(tasks.trust.Offer):
         fingerprint = "SHA256:abc"
-        known_hosts_name = "192.0.2.1"
-        is_pinned = False
+
+    def offered_keys(host: Host, replace: bool) -> list[Offer]:
+        return [Offer(host, ("ssh-ed25519", "AAAA"), "192.0.2.1", False)]
 
     pinned: list[str] = []
-    monkeypatch.setattr(tasks.trust, "offered_key", lambda host, replace: Offer())
+    monkeypatch.setattr(tasks.trust, "offered_keys", offered_keys)
     monkeypatch.setattr(tasks.trust, "pin", lambda name, keys: pinned.append(name))
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
     done = rigup("trust", "--host", "gpu01")

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import select
+import selectors
 import signal
 import subprocess
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from provisioner.command import Command, Result
 from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost
 from provisioner.transport.base import OutputSink, Session
+from provisioner.transport.output import OutputBuffer
 from provisioner.transport.upload import get_command, put_command
 
 DEFAULT_TIMEOUT_S = 900.0
 CLOSE_GRACE_S = 5.0
+CHUNK = 65536
 
 
 class LocalTransport:
@@ -37,21 +45,22 @@ class LocalTransport:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,
             cwd=Path.home(),
             start_new_session=True,
         )
-        timeout = command.timeout_s or DEFAULT_TIMEOUT_S
+        output = OutputBuffer(command, self._host_name, on_output)
         try:
-            stdout, stderr = process.communicate(command.stdin, timeout=timeout)
+            deadline = time.monotonic() + (command.timeout_s or DEFAULT_TIMEOUT_S)
+            _LocalExchange(process, command.stdin or b"", output).run(deadline)
+            process.wait(max(0.0, deadline - time.monotonic()))
         except BaseException as error:
             _end_all(process)
             if isinstance(error, subprocess.TimeoutExpired):
                 message = f"`{command}` did not end in time"
                 raise CommandTimeout(message, host=self._host_name) from error
             raise
-        if on_output is not None:
-            on_output(stdout + stderr)
-        return Result(command, process.returncode, stdout, stderr)
+        return output.result(process.returncode)
 
     def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
         self._check(self.run(put_command(data, path, mode=mode)))
@@ -132,8 +141,52 @@ class ProcessSession:
                 self._stderr.extend(chunk)
 
 
+class _LocalExchange:
+    """One process's streams, until all of them have ended."""
+
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, output: OutputBuffer):
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self._stdin = memoryview(stdin)
+        self._streams = selectors.DefaultSelector()
+        self._streams.register(process.stdin, selectors.EVENT_WRITE, self._feed)
+        take = {process.stdout: output.add_stdout, process.stderr: output.add_stderr}
+        for stream, keep in take.items():
+            self._streams.register(stream, selectors.EVENT_READ, partial(self._take, keep))
+
+    def run(self, deadline: float) -> None:
+        """Returns at the latest at ``deadline``, in seconds of ``time.monotonic``."""
+        with self._streams:
+            while self._streams.get_map() and (left := deadline - time.monotonic()) > 0:
+                for key, _ in self._streams.select(left):
+                    key.data(key.fileobj)
+
+    def _feed(self, stream: IO[bytes]) -> None:
+        try:
+            written = os.write(stream.fileno(), self._stdin[: select.PIPE_BUF])
+        except BrokenPipeError:
+            written = len(self._stdin)
+        self._stdin = self._stdin[written:]
+        if not self._stdin:
+            self._end(stream)
+
+    def _take(self, keep: Callable[[bytes], None], stream: IO[bytes]) -> None:
+        chunk = os.read(stream.fileno(), CHUNK)
+        keep(chunk)
+        if not chunk:
+            self._end(stream)
+
+    def _end(self, stream: IO[bytes]) -> None:
+        self._streams.unregister(stream)
+        stream.close()
+
+
 def _end_all(process: subprocess.Popen[bytes]) -> None:
     """Kill a process with all that it started (it leads a session of its own)."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 
 from provisioner.command import Command
 
+MAX_FILE_BYTES = 256 << 20
+
 PUT_SCRIPT = """\
 set -eu
 case $2 in *[4567]) umask 022 ;; *) umask 077 ;; esac
@@ -37,4 +39,4 @@ def put_command(
 
 
 def get_command(path: PurePosixPath) -> Command:
-    return Command.of("cat", "--", str(path))
+    return Command.of("cat", "--", str(path), max_output_bytes=MAX_FILE_BYTES)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import pytest
 
 from inventory import Host
 from provisioner import trust
-from provisioner.errors import HostKeyChanged, UnknownHostKey
-from provisioner.transport import ssh
+from provisioner.errors import BlockedError, HostKeyChanged, UnknownHostKey
 from provisioner.transport.known_hosts import fingerprint, pinned_keys
+from provisioner.transport.ssh_client import RefuseUnknown, new_client, pinned_first
 from provisioner.transport.target import Target, parse_options, resolve
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIKgXTkj4THbctZCrWzot1jA6ILdu6rVpbmLPK/KMOR4p"
@@ -114,7 +115,7 @@ def test_the_connection_knows_the_pinned_keys_and_no_others(tmp_path: Path) -> N
     lines = (f"{hashed('[192.0.2.7]:2222')} {KIND} {ED25519}", f"192.0.2.8 {KIND} {OTHER}")
     options = "hostname 192.0.2.7\nport 2222"
     place = target(*lines, tmp_path=tmp_path, options=options)
-    known = ssh._fabric_connection(place, None).client.get_host_keys()
+    known = new_client(place, None).client.get_host_keys()
     assert list(known) == ["[192.0.2.7]:2222"]
     assert known["[192.0.2.7]:2222"][KIND].get_base64() == ED25519
 
@@ -165,6 +166,60 @@ class TestTrust:
             f"192.0.2.7 {KIND} {ED25519}",
         ]
 
+    def test_pins_at_the_same_time_all_stay(self, tmp_path: Path) -> None:
+        names = [f"host{number}" for number in range(40)]
+        threads = [
+            threading.Thread(target=trust.pin, args=(name, [(KIND, ED25519)])) for name in names
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        lines = (tmp_path / "known_hosts").read_text().splitlines()
+        assert sorted(line.split()[0] for line in lines) == sorted(names)
+
+    def test_one_refusal_leaves_the_other_hosts_their_turn(self) -> None:
+        hosts = [Host(name, name) for name in ("a", "b", "c")]
+        asked: list[str] = []
+
+        def review(offer: trust.Offer) -> None:
+            asked.append(offer.host.name)
+            if offer.host.name == "b":
+                raise BlockedError("not confirmed")
+
+        results = trust.settle(hosts, review)
+        assert asked == ["a", "b", "c"]
+        assert [error is None for _, _, error in results] == [True, False, True]
+        assert results[1][2].host == "b"
+
+    def test_a_jump_host_comes_first_and_only_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gateway = Host("gateway", "gateway", from_ssh_config=True)
+        hosts = [Host("a", "a"), Host("b", "b")]
+        pinned: set[str] = set()
+        monkeypatch.setattr(trust, "hops", lambda host: [gateway, host])
+
+        def offered(host: Host, replace: bool, asked_for: str) -> trust.Offer:
+            assert host == gateway or "gateway" in pinned, "it cannot be reached yet"
+            return trust.Offer(host, (KIND, ED25519), host.name, host.name in pinned)
+
+        monkeypatch.setattr(trust, "offered_key", offered)
+        asked: list[str] = []
+
+        def review(offer: trust.Offer) -> None:
+            asked.append(offer.host.name)
+            pinned.add(offer.host.name)
+
+        assert [error for _, _, error in trust.settle(hosts, review)] == [None, None]
+        assert asked == ["gateway", "a", "b"]
+
+    def test_a_review_that_pins_nothing_comes_to_an_end(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        gateway = Host("gateway", "gateway", from_ssh_config=True)
+        monkeypatch.setattr(trust, "hops", lambda host: [gateway, host])
+        [(_, _, error)] = trust.settle([self.host], lambda offer: None)
+        assert isinstance(error, BlockedError)
+
     def test_unpinning_forgets_only_that_host(self, tmp_path: Path) -> None:
         trust.unpin("192.0.2.7")
         assert not (tmp_path / "known_hosts").exists()
@@ -172,6 +227,14 @@ class TestTrust:
         trust.pin("b", [(KIND, OTHER)])
         trust.unpin("a")
         assert (tmp_path / "known_hosts").read_text() == f"b {KIND} {OTHER}\n"
+
+
+def test_a_key_of_a_pinned_type_is_asked_for_first() -> None:
+    known = ("ssh-ed25519", "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
+    assert pinned_first(known, []) == known
+    assert pinned_first(known, ["ssh-rsa", "ssh-dss"])[:2] == ("rsa-sha2-512", "rsa-sha2-256")
+    both = pinned_first(known, ["ssh-rsa", "ecdsa-sha2-nistp256"])
+    assert both == ("rsa-sha2-512", "rsa-sha2-256", "ecdsa-sha2-nistp256", "ssh-ed25519")
 
 
 def test_an_unknown_key_stops_with_fingerprint_and_remedy() -> None:
@@ -182,7 +245,7 @@ def test_an_unknown_key_stops_with_fingerprint_and_remedy() -> None:
         def get_name(self) -> str:
             return KIND
 
-    policy = ssh._RefuseUnknown("gpu01")
+    policy = RefuseUnknown("gateway", "gpu01")
     with pytest.raises(UnknownHostKey) as raised:
         policy.missing_host_key(None, "192.0.2.7", Key())
     assert raised.value.fingerprint == fingerprint(ED25519)

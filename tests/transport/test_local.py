@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from provisioner.command import Command
-from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost
+from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, TransportError
 from provisioner.transport.local import LocalTransport, ProcessSession
 
 
@@ -53,7 +53,37 @@ def test_a_command_that_does_not_end_is_stopped_with_its_children(
     assert raised.value.host == "here"
     assert time.monotonic() - started < 20, "it waited for the child"
     child = Path("/proc", pid_file.read_text().strip())
-    assert not child.exists() or "Z" in (child / "stat").read_text().split()[2]
+    assert_gone(child)
+
+
+def assert_gone(process: Path) -> None:
+    deadline = time.monotonic() + 10
+    while process.exists() and "Z" not in (process / "stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "it still runs"
+        time.sleep(0.01)
+
+
+def test_a_command_that_prints_without_end_is_given_up(local: LocalTransport) -> None:
+    command = Command.of("yes", max_output_bytes=1 << 20)
+    with pytest.raises(TransportError, match="`yes` printed more than 1048576 bytes") as raised:
+        local.run(command)
+    assert raised.value.host == "here"
+
+
+def test_both_streams_count_towards_the_limit(local: LocalTransport) -> None:
+    script = "printf 123456; printf 123456 >&2"
+    assert local.run(Command.sh(script, max_output_bytes=12)).ok
+    with pytest.raises(TransportError, match="more than 11 bytes"):
+        local.run(Command.sh(script, max_output_bytes=11))
+
+
+def test_much_input_and_much_output_at_once(local: LocalTransport) -> None:
+    data = b"0123456789abcdef" * 65536
+    assert local.run(Command.of("cat", stdin=data)).stdout == data
+
+
+def test_input_that_nobody_reads_does_no_harm(local: LocalTransport) -> None:
+    assert local.run(Command.of("true", stdin=b"x" * 1_000_000)).ok
 
 
 @pytest.fixture
