@@ -11,7 +11,7 @@ import os
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
-from remote_agent.faults import AgentFault
+from remote_agent.faults import AgentFault, complain
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
@@ -22,6 +22,7 @@ from remote_agent.runtimes.base import Gpu
 from remote_agent.starter import start_supervisor
 from remote_agent.store import JobStore
 from remote_agent.verdict import could_not_start
+from remote_agent.waiting import Obstacle, is_idle, obstacle, waiting_for
 
 ROUND_S = 0.5
 BUSY_ROUND_S = 5.0
@@ -29,9 +30,8 @@ BUSY_ROUND_S = 5.0
 CLAIM_LIMIT_S = 30.0
 CLAIM_POLL_S = 0.02
 MAX_ATTEMPTS = 3
-SERVICES = ("nvidia-cuda-mps",)
-"""Show as compute processes (names as in /proc/PID/comm, 15 characters) and are none: CUDA's
-multi-process service waits on the GPU for clients."""
+TROUBLE_ROUND_S = 30.0
+"""Pause after NVML gave no usable answer."""
 
 
 def dispatch(layout: Layout) -> None:
@@ -71,6 +71,7 @@ class Dispatcher:
         self._attempts: Dict[str, int] = {}
         self._known: Tuple[str, ...] = ()
         self._next_reading = 0.0
+        self._trouble: Optional[Tuple[str, float]] = None
 
     def run(self) -> None:
         try:
@@ -86,6 +87,8 @@ class Dispatcher:
         waiting = [record for record in _queued(self._store) if not self._start_plain(record)]
         if waiting:
             self._place(waiting[0])
+        for record in waiting[1:]:
+            self._note(record, "%s, which is ahead of it" % waiting[0].job_id)
         return bool(_queued(self._store))
 
     def _start_plain(self, record: JobRecord) -> bool:
@@ -97,26 +100,50 @@ class Dispatcher:
     def _place(self, record: JobRecord) -> None:
         """Lease all GPUs that the job needs, or none, so that two queues cannot block each
         other."""
-        if self._clock() < self._next_reading or self._mostly_leased(record.spec.gpus):
+        needed = record.spec.gpus
+        if self._clock() < self._next_reading or self._mostly_leased(record):
             return
         reading = self._read_gpus()
         self._known = tuple(gpu.uuid for gpu in reading.gpus)
-        problem = _impossible(record, reading)
+        problem = obstacle(needed, reading)
         if problem is not None:
-            self._refuse(record, *problem)
+            self._bear(record, problem)
             return
-        idle = [gpu for gpu in reading.gpus if _is_idle(gpu)]
-        if len(idle) < record.spec.gpus:
-            self._next_reading = self._clock() + BUSY_ROUND_S
-            return
-        taken = self._lease(idle, record.spec.gpus)
+        self._trouble = None
+        idle = [gpu for gpu in reading.gpus if is_idle(gpu)]
+        taken = self._lease(idle, needed) if len(idle) >= needed else []
         if taken:
             self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
+            return
+        self._note(record, waiting_for(needed, reading, self._leases.is_held))
+        if len(idle) < needed:
+            self._next_reading = self._clock() + BUSY_ROUND_S
 
-    def _mostly_leased(self, needed: int) -> bool:
+    def _bear(self, record: JobRecord, problem: Obstacle) -> None:
+        """Wait for the host to get well; the job fails when that takes too long."""
+        now = self._clock()
+        if self._trouble is None or self._trouble[0] != problem.kind:
+            self._trouble = (problem.kind, now)
+        if now - self._trouble[1] >= problem.patience_s:
+            self._refuse(record, problem.evidence, problem.hint)
+            return
+        self._next_reading = now + TROUBLE_ROUND_S
+        self._note(record, "%s; %s" % (problem.evidence, problem.hint))
+
+    def _note(self, record: JobRecord, reason: str) -> None:
+        try:
+            self._store.note_waiting(record.job_id, reason)
+        except (AgentFault, OSError) as error:  # removed meanwhile, or the disk is full
+            complain("%s waits for %s: %s" % (record.job_id, reason, error))
+
+    def _mostly_leased(self, record: JobRecord) -> bool:
         """Cheaper than NVML: too few GPUs without a lease."""
-        free = [uuid for uuid in self._known if not self._leases.is_held(uuid)]
-        return bool(self._known) and len(self._known) >= needed > len(free)
+        needed, known = record.spec.gpus, len(self._known)
+        free = sum(not self._leases.is_held(uuid) for uuid in self._known)
+        if not known >= needed > free:
+            return False
+        self._note(record, "%d of its %d GPUs, leased to other jobs" % (needed - free, needed))
+        return True
 
     def _lease(self, idle: List[GpuSample], needed: int) -> List[Tuple[Gpu, int]]:
         taken: List[Tuple[Gpu, int]] = []
@@ -182,21 +209,3 @@ def _state(store: JobStore, job_id: str) -> Optional[str]:
         return store.record(job_id).state
     except AgentFault:
         return None
-
-
-def _impossible(record: JobRecord, reading: GpuReading) -> Optional[Tuple[str, str]]:
-    needed, present = record.spec.gpus, len(reading.gpus)
-    if reading.error is not None:
-        return reading.error, "run `rigup provision` for this host, or ask for --gpus 0"
-    if needed > present:
-        return (
-            "it asks for %d GPUs and the host has %d" % (needed, present),
-            "ask for at most %d, or choose another host" % present,
-        )
-    return None
-
-
-def _is_idle(gpu: GpuSample) -> bool:
-    """Nobody computes on it, it is healthy, and it is not split into MIG instances."""
-    busy = [process for process in gpu.processes if process.name not in SERVICES]
-    return not busy and gpu.error is None and not gpu.mig_enabled

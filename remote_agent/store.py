@@ -113,10 +113,22 @@ class JobStore:
                 raise AgentFault(
                     "illegal-transition", "%s is %s, not %s" % (job_id, current["state"], state)
                 )
+            if current["state"] == QUEUED:
+                changes.setdefault("waiting_for", "")
             if state in FINAL:
                 changes.setdefault("ended_at", self._clock())
             write_json(paths.state, dict(current, state=state, **changes))
         return self.record(job_id)
+
+    def note_waiting(self, job_id: str, reason: str) -> None:
+        """Say why a queued job has not started; nothing is written where nothing changes."""
+        if self.record(job_id).waiting_for == reason:
+            return
+        paths = self.layout.job(self._known(job_id))
+        with locked(paths.lock):
+            current = read_json(paths.state)
+            if current["state"] == QUEUED:
+                write_json(paths.state, dict(current, waiting_for=reason))
 
     def take_over(
         self, job_id: str, orphaned: Callable[[Dict[str, Any]], bool], **changes: Any

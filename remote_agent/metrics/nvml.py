@@ -51,14 +51,16 @@ class NvmlReader:
         self._handles: Optional[List[Any]] = None
 
     def read(self) -> Dict[str, Any]:
-        """``{"gpus": […], "driver_version": …}``, or ``{"gpu_error": …}``; JSON values."""
+        """``{"gpus": […], "driver_version": …}``, or ``{"gpu_error": …}`` with the
+        error's number; JSON values."""
         try:
             if self._handles is None:
                 self._handles = self._open()
             gpus = [self._gpu(index, handle) for index, handle in enumerate(self._handles)]
         except self._nvml.NVMLError as error:
             self._close()
-            return {"gpu_error": self._explain(error)}
+            number = getattr(error, "value", None)
+            return {"gpu_error": self._explain(error), "gpu_error_number": number}
         version = self._ask(self._nvml.nvmlSystemGetDriverVersion)
         if any(gpu.error for gpu in gpus):
             self._close()  # a GPU that was lost needs fresh handles
@@ -89,6 +91,7 @@ class NvmlReader:
         name = _text(ask(nvml.nvmlDeviceGetName, handle)) or "unknown"
         mig = self._mig(handle)
         used, total = self._memory(handle)
+        processes = self._processes(handle)
         return GpuSample(
             index=index,
             uuid=uuid,
@@ -111,7 +114,8 @@ class NvmlReader:
                 nvml.NVML_VOLATILE_ECC,
             ),
             mig_enabled=mig,
-            processes=self._processes(handle),
+            processes=processes or (),
+            processes_known=processes is not None,
         )
 
     def _identify(self, handle: Any) -> Tuple[str, Optional[str]]:
@@ -144,12 +148,15 @@ class NvmlReader:
         modes = self._ask(self._nvml.nvmlDeviceGetMigMode, handle)
         return None if modes is None else modes[0] == MIG_ENABLED
 
-    def _processes(self, handle: Any) -> Tuple[GpuProcess, ...]:
+    def _processes(self, handle: Any) -> Optional[Tuple[GpuProcess, ...]]:
+        """None where the driver does not tell."""
         nvml = self._nvml
         found = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
         if found is None:  # drivers before R510
             found = self._ask(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
-        return tuple(_process(row.pid, row.usedGpuMemory) for row in found or ())
+        if found is None:
+            return None
+        return tuple(_process(row.pid, row.usedGpuMemory) for row in found)
 
     def _ask(self, question: Callable[..., Any], *arguments: Any) -> Any:
         try:

@@ -19,17 +19,19 @@ READ_SIZE = 1 << 16
 
 
 class GpuReading:
-    """``error`` says why there are no GPUs; ``taken`` is on the monotonic clock."""
+    """``error`` says why there are no GPUs; ``error_number`` is nvmlReturn_t (nvml.h)."""
 
     def __init__(
         self,
         gpus: Tuple[GpuSample, ...] = (),
         driver_version: Optional[str] = None,
         error: Optional[str] = None,
+        error_number: Optional[int] = None,
     ) -> None:
         self.gpus = gpus
         self.driver_version = driver_version
         self.error = error
+        self.error_number = error_number
 
 
 Reading = Generator[Wait, None, GpuReading]
@@ -153,7 +155,9 @@ def _parse(line: bytes) -> GpuReading:
     except ValueError:
         return GpuReading(error="the NVML helper gave a damaged answer")
     gpus = tuple(GpuSample.from_json(row) for row in told.get("gpus", ()))
-    return GpuReading(gpus, told.get("driver_version"), told.get("gpu_error"))
+    return GpuReading(
+        gpus, told.get("driver_version"), told.get("gpu_error"), told.get("gpu_error_number")
+    )
 
 
 def run_now(reading: Reading) -> GpuReading:

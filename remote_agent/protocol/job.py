@@ -102,7 +102,8 @@ CAUSES = (
 class JobRecord(Value):
     """A job as the host's disk tells it. Times are seconds since the epoch, by the host's clock.
 
-    gpu_ids: the leased GPUs' NVML indices. log_bytes: length of the log so far.
+    gpu_ids: the leased GPUs' NVML indices. log_bytes: length of the log so far. waiting_for: why
+    a queued job has not started yet, for people; "" before anybody looked.
     """
 
     _nested: ClassVar[Dict[str, Any]] = {"spec": JobSpec, "verdict": Verdict}
@@ -117,6 +118,7 @@ class JobRecord(Value):
     gpu_ids: Tuple[int, ...] = ()
     log_bytes: int = 0
     verdict: Optional[Verdict] = None
+    waiting_for: str = ""
 
     @property
     def job_id(self) -> str:

@@ -23,7 +23,8 @@ class GpuProcess(Value):
 @dataclass(frozen=True)
 class GpuSample(Value):
     """One GPU. Utilisation in percent 0-100, memory in bytes, power in watts, temperature in
-    degrees Celsius, clocks in MHz, fan in percent."""
+    degrees Celsius, clocks in MHz, fan in percent. ``processes_known`` is False where the driver
+    did not tell its processes: then none listed does not mean none there."""
 
     _nested: ClassVar[Dict[str, Any]] = {"processes": GpuProcess}
 
@@ -44,6 +45,7 @@ class GpuSample(Value):
     ecc_uncorrected: Optional[int] = None
     mig_enabled: Optional[bool] = None
     processes: Tuple[GpuProcess, ...] = ()
+    processes_known: bool = True
     error: Optional[str] = None
     job_id: Optional[str] = None
 

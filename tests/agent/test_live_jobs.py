@@ -293,12 +293,13 @@ def test_remove_only_what_is_over(agent, shell, until):
     assert caught.value.code == "no-such-job"
 
 
-def test_gpu_job_without_nvml_says_what_to_do(agent, shell, finished):
+def test_gpu_job_without_nvml_says_what_to_do(agent, shell, until):
     agent.submit(shell("job-gpu", "true", gpus=1))
-    record = finished(agent, "job-gpu")
-    assert record.verdict.cause == "could-not-start"
-    assert "NVIDIA" in record.verdict.evidence
-    assert "provision" in record.verdict.hint
+    until(lambda: agent.job("job-gpu").waiting_for)
+    said = agent.job("job-gpu").waiting_for
+    assert "NVIDIA" in said
+    assert "provision" in said
+    assert agent.stop("job-gpu").state == "stopped"
 
 
 @pytest.mark.parametrize(

@@ -156,11 +156,97 @@ def test_too_many_gpus_fail_at_once(host):
     assert "5 GPUs and the host has 4" in record.verdict.evidence
 
 
-def test_no_nvml_fails_with_its_reason(host):
+def waits_for(host, job_id="job-a"):
+    return host.store.record(job_id).waiting_for
+
+
+def test_an_nvml_error_keeps_the_queue_and_is_told(host):
     host.reading = GpuReading(error="the driver is not loaded")
     host.submit("job-a", 1)
-    assert not rounds(host)
+    assert rounds(host, 8)
+    assert "not loaded" in waits_for(host)
+    assert "rigup provision" in waits_for(host)
+    host.reading = GpuReading(gpus(1))
+    rounds(host)
+    assert host.started == {"job-a": [0]}
+    assert waits_for(host) == ""
+
+
+def test_nvml_is_not_asked_often_while_it_is_broken(host):
+    host.reading = GpuReading(error="the driver hangs")
+    host.submit("job-a", 1)
+    for _ in range(60):
+        host.now += 1.0
+        host.dispatcher.round()
+    assert host.readings <= 3
+
+
+def test_a_quarter_of_an_hour_of_errors_fails_the_job(host):
+    host.reading = GpuReading(error="the driver is not loaded")
+    host.submit("job-a", 1)
+    assert rounds(host, 9)
+    assert not rounds(host, 2)
     assert "not loaded" in host.store.record("job-a").verdict.evidence
+
+
+def test_errors_with_a_good_answer_between_them_do_not_add_up(host):
+    host.submit("job-a", 1)
+    busy = GpuReading(gpus(1, processes=(GpuProcess(4711),)))
+    for reading in [*[GpuReading(error="lost")] * 8, busy, *[GpuReading(error="lost")] * 8]:
+        host.reading = reading
+        assert rounds(host)
+
+
+def test_where_no_driver_is_installed_nobody_waits_long(host):
+    host.reading = GpuReading(error="no NVIDIA driver library", error_number=12)
+    host.submit("job-a", 1)
+    assert rounds(host)
+    assert not rounds(host)
+
+
+def test_an_unreadable_process_list_is_not_an_empty_one(host):
+    host.reading = GpuReading(gpus(1, processes_known=False))
+    host.submit("job-a", 1)
+    assert rounds(host, 3)
+    assert host.started == {}
+    assert "does not tell its processes" in waits_for(host)
+
+
+@pytest.mark.parametrize("state", [{"error": "fallen off"}, {"mig_enabled": True}])
+def test_unusable_gpus_do_not_count_as_present(host, state):
+    host.reading = GpuReading((*gpus(1), GpuSample(1, "GPU-1", "x", **state)))
+    host.submit("job-a", 2)
+    rounds(host)
+    assert "2 GPUs and 1 can be used (GPU 1: " in waits_for(host)
+    assert not rounds(host, 10)
+    assert "at most 1" in host.store.record("job-a").verdict.hint
+
+
+def test_what_a_job_waits_for_is_told(host):
+    foreign = GpuSample(0, "GPU-0", "x", processes=(GpuProcess(4711, user="eve", name="python"),))
+    host.reading = GpuReading((foreign, *gpus(3)[1:]))
+    host.submit("job-a", 1)
+    host.submit("job-b", 2)
+    host.submit("job-c", 1)
+    rounds(host)
+    assert waits_for(host, "job-b").startswith("job-a")
+    host.reading = GpuReading((foreign, *gpus(2)[1:]))
+    rounds(host)
+    assert waits_for(host, "job-a") == ""
+    assert "python of eve (pid 4711)" in waits_for(host, "job-b")
+    assert "GPU 1: leased" in waits_for(host, "job-b")
+    assert waits_for(host, "job-c").startswith("job-b")
+    host.store.transition("job-b", STOPPED)
+    assert waits_for(host, "job-b") == ""
+
+
+def test_a_reason_that_stays_is_written_once(host):
+    host.reading = GpuReading(error="the driver is not loaded")
+    host.submit("job-a", 1)
+    rounds(host)
+    before = os.stat(host.store.layout.job("job-a").state).st_ino
+    rounds(host)
+    assert os.stat(host.store.layout.job("job-a").state).st_ino == before
 
 
 def test_a_supervisor_that_never_comes_up_fails_the_job(host):

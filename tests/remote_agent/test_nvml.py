@@ -60,6 +60,12 @@ def test_a_card_that_supports_nothing_is_still_listed():
     assert (gpu["index"], gpu["uuid"], gpu["name"], gpu["error"]) == (1, "GPU-1", "unknown", None)
     figures = ["utilization", "memory_used", "power", "temperature", "fan", "mig_enabled", "pstate"]
     assert [gpu[figure] for figure in figures] == [None] * len(figures)
+    assert (gpu["processes"], gpu["processes_known"]) == ([], False)
+
+
+def test_no_processes_is_an_answer():
+    gpu = NvmlReader(fake(ComputeRunningProcesses_v3=lambda handle: [])).read()["gpus"][0]
+    assert (gpu["processes"], gpu["processes_known"]) == ([], True)
 
 
 def test_mig_hides_utilization_and_bits_become_words():
@@ -132,6 +138,7 @@ def test_handles_are_fetched_once_and_again_after_a_loss():
 def test_no_usable_library(number, said):
     told = NvmlReader(fake(nvmlInit=refuse(number))).read()
     assert said in told["gpu_error"]
+    assert told["gpu_error_number"] == number
     assert "gpus" not in told
 
 
