@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from provisioner.facts.base import Fact, Output
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
 
 @dataclass(frozen=True)
 class AgentFacts:
-    """``builds``: SHA-256 digests of the agents in the state directory."""
+    """SHA-256 digests: ``builds`` of the agents in the state directory, ``boot_units`` of rigup's
+    enabled systemd user units."""
 
     builds: tuple[str, ...]
+    boot_units: tuple[str, ...] = ()
 
 
 SCRIPT = r"""
@@ -24,12 +29,23 @@ esac
 for file in "$dir"/agent/*.pyz; do
   [ -e "$file" ] && sha256sum < "$file" | cut -d' ' -f1
 done
+for unit in "$home"/.config/systemd/user/default.target.wants/rigup-agent*.service; do
+  [ -e "$unit" ] && printf 'unit:%s\n' "$(sha256sum < "$unit" | cut -d' ' -f1)"
+done
 exit 0
 """
 
 
 def parse(output: Output) -> AgentFacts:
-    return AgentFacts(tuple(line for line in output.text.split() if len(line) == 64))
+    words = output.text.split()
+    return AgentFacts(
+        builds=tuple(word for word in words if DIGEST.fullmatch(word)),
+        boot_units=tuple(
+            word[5:]
+            for word in words
+            if DIGEST.fullmatch(word.removeprefix("unit:")) and word.startswith("unit:")
+        ),
+    )
 
 
 AGENT = Fact("agent", SCRIPT, parse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from inventory import Host
 from inventory.model import EMPTY
+from provisioner.agent.boot_unit import boot_unit
 from provisioner.agent.bundle import build_bundle
 from provisioner.facts import OS, Facts, Unreadable
 from provisioner.facts.agent import AgentFacts
@@ -91,6 +93,8 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
     if name == "agent":
         current = build_bundle().digest
         fields["builds"] = [current if item == "current" else item for item in fields["builds"]]
+        if fields.get("boot_units") == ["current"]:
+            fields["boot_units"] = [sha256(boot_unit().content.encode()).hexdigest()]
     return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
 
 
