@@ -111,7 +111,12 @@ class Dispatcher:
             return
         self._trouble = None
         idle = [gpu for gpu in reading.gpus if is_idle(gpu)]
-        taken = self._lease(idle, needed) if len(idle) >= needed else []
+        try:
+            taken = self._lease(idle, needed) if len(idle) >= needed else []
+        except OSError as error:
+            self._next_reading = self._clock() + TROUBLE_ROUND_S
+            self._note(record, "a directory for GPU leases: %s" % error)
+            return
         if taken:
             self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
             return

@@ -35,12 +35,15 @@ class Leases:
         """The locked descriptor, or None when somebody holds the GPU. Raises OSError when no
         shared directory can be used."""
         home = self._home()
-        if any(self._held_in(other, uuid) for other in self._directories if other != home):
+        fd = _lock(os.path.join(home, _name(uuid)))
+        others = (other for other in self._directories if other != home)
+        if fd is not None and any(_held_in(other, uuid) for other in others):
+            os.close(fd)  # looked for only now: of two who lock in two places, neither goes on
             return None
-        return _lock(os.path.join(home, _name(uuid)))
+        return fd
 
     def is_held(self, uuid: str) -> bool:
-        return any(self._held_in(directory, uuid) for directory in self._directories)
+        return any(_held_in(directory, uuid) for directory in self._directories)
 
     def _home(self) -> str:
         problem: Optional[OSError] = None
@@ -53,15 +56,16 @@ class Leases:
                 return directory
         raise problem or OSError(errno.ENOENT, "no directory for GPU leases")
 
-    def _held_in(self, directory: str, uuid: str) -> bool:
-        path = os.path.join(directory, _name(uuid))
-        if not os.path.exists(path):
-            return False
-        fd = _lock(path)
-        if fd is None:
-            return True
-        os.close(fd)
+
+def _held_in(directory: str, uuid: str) -> bool:
+    path = os.path.join(directory, _name(uuid))
+    if not _is_shared(directory) or not os.path.lexists(path):
         return False
+    fd = _lock(path)
+    if fd is None:
+        return True
+    os.close(fd)
+    return False
 
 
 def _name(uuid: str) -> str:
@@ -75,15 +79,31 @@ def _make_shared(directory: str) -> None:
         pass
     else:
         os.chmod(directory, STICKY)
-    mode = os.lstat(directory).st_mode
-    if not stat.S_ISDIR(mode) or not os.access(directory, os.W_OK | os.X_OK):
+    if not _is_shared(directory) or not os.access(directory, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "cannot be used for GPU leases", directory)
 
 
+def _is_shared(directory: str) -> bool:
+    """Sticky, and of root or ourselves: else another user could exchange the files in it."""
+    try:
+        found = os.lstat(directory)
+    except OSError:
+        return False
+    trusted = found.st_uid in (0, os.geteuid()) and bool(found.st_mode & stat.S_ISVTX)
+    return trusted and stat.S_ISDIR(found.st_mode)
+
+
 def _lock(path: str) -> Optional[int]:
-    """Lock the file that bears this name now; a cleaner of /tmp may have replaced it."""
+    """Lock the file that bears this name now; a cleaner of /tmp may have replaced it. None when
+    it is locked, and where what lies there is no file of this kind: that GPU is not for us."""
     while True:
-        fd = _open(path)
+        try:
+            fd = _open(path)
+        except OSError:
+            return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,7 +117,7 @@ def _lock(path: str) -> Optional[int]:
 def _open(path: str) -> int:
     """Without O_CREAT first: in a sticky directory the kernel refuses O_CREAT on somebody
     else's file (fs.protected_regular, see proc(5))."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags)
     except FileNotFoundError:

@@ -9,11 +9,10 @@ import time
 from typing import Any, Callable, Dict, Generator, Iterator, List, Type, TypeVar, Union
 
 from remote_agent.faults import AgentFault, complain
-from remote_agent.files import write_json
 from remote_agent.layout import Layout
 from remote_agent.logs import read_log
 from remote_agent.metrics.sampler import Sampler
-from remote_agent.outputs import list_outputs, read_output
+from remote_agent.outputs import page_of_outputs, read_output
 from remote_agent.processes import boot_id
 from remote_agent.protocol.job import QUEUED, STOPPED, JobRecord, JobSpec, Verdict
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
@@ -22,7 +21,7 @@ from remote_agent.reconcile import reconcile
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
 from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
-from remote_agent.stopping import stop_running
+from remote_agent.stopping import ask_to_stop, stop_running
 from remote_agent.store import JobStore
 from remote_agent.tasks import Answer, Steps, Wait
 from remote_agent.watching import Changes
@@ -103,7 +102,7 @@ class Operations:
             record = self._stop_queued(job_id)
         if record.is_final:
             return {"record": record.to_json()}, b""
-        write_json(self._layout.job(job_id).stop, {"grace_s": grace_s, "asked_at": time.time()})
+        ask_to_stop(self._layout.job(job_id), grace_s)
         return stop_running(self.store, job_id, grace_s, self._reconcile)
 
     def op_remove(self, request: Request) -> Answer:
@@ -121,7 +120,8 @@ class Operations:
 
     def op_list_outputs(self, request: Request) -> Answer:
         root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs
-        return {}, to_payload([found.to_json() for found in list_outputs(root)])
+        page, more = page_of_outputs(root, str(request.args.get("after", "")))
+        return {"more": more}, to_payload([found.to_json() for found in page])
 
     def op_read_output(self, request: Request) -> Answer:
         root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Iterator
+from itertools import islice
+from typing import Iterator, List, Tuple
 
 from remote_agent.faults import AgentFault
 from remote_agent.protocol.snapshot import OutputFile
@@ -13,9 +14,21 @@ MAX_CHUNK = 4 << 20
 CONFINED = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+PAGE = 10000
+
+
 def list_outputs(root: str) -> Iterator[OutputFile]:
     """Regular files below ``root``, symlinks neither followed nor listed, sorted by name."""
     return _walk(root, "")
+
+
+def page_of_outputs(root: str, after: str, limit: int = PAGE) -> Tuple[List[OutputFile], bool]:
+    """Up to ``limit`` files that come after the path ``after`` ("": from the first one), and
+    whether there are more."""
+    start = after.split("/") if after else []
+    following = (found for found in list_outputs(root) if found.path.split("/") > start)
+    page = list(islice(following, limit + 1))
+    return page[:limit], len(page) > limit
 
 
 def read_output(root: str, path: str, offset: int, limit: int) -> bytes:

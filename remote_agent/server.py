@@ -38,7 +38,7 @@ class Server:
         self._layout = layout
         self._wire = Wire()
         self._own_file = OwnFile(own_path())
-        self._tasks = Tasks(self._wire.send, self._fail)
+        self._tasks = Tasks(self._reply, self._fail)
         self._operations = Operations(
             layout, self._wire.send, self._tasks.cancel, lambda: self._wire.congested
         )
@@ -92,9 +92,17 @@ class Server:
             self._fail(request.id, error)
             return
         if isinstance(answer, tuple):
-            self._wire.send(Reply(request.id, result=answer[0], payload=answer[1]))
+            self._reply(Reply(request.id, result=answer[0], payload=answer[1]))
         else:
             self._tasks.add(request.id, answer)
+
+    def _reply(self, reply: Reply) -> None:
+        """An answer that is too large for the protocol fails alone."""
+        try:
+            self._wire.send(reply)
+        except ProtocolError as error:
+            told = {"code": "too-large", "message": str(error)}
+            self._wire.send(Reply(reply.id, ok=False, error=told))
 
     def _fail(self, request_id: int, error: Exception) -> None:
         """One broken request is answered as such; the connection and the others go on."""

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 from remote_agent.faults import AgentFault, CouldNotStart
-from remote_agent.files import read_json
 from remote_agent.kernel import KernelWatch, become_subreaper
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
@@ -23,6 +22,7 @@ from remote_agent.processes import Identity, boot_id, identify, is_alive
 from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, TRANSITIONS, Verdict
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
+from remote_agent.stopping import requested_grace
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
 from remote_agent.verdict import LOG_TAIL, Evidence, could_not_start, judge, supervisor_gone
@@ -156,7 +156,7 @@ class Supervisor:
             signal.sigtimedwait(WAKING, pause)
 
     def _begin_stop(self) -> None:
-        grace_s = float(read_json(self._job.paths.stop).get("grace_s", 0.0))
+        grace_s = requested_grace(self._job.paths)
         self._stop = _Stop(time.monotonic() + grace_s)
         if grace_s > 0:
             self._runtime.stop(grace_s)

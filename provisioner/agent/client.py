@@ -107,8 +107,15 @@ class AgentClient:
         return LogChunk(told["offset"], reply.payload, told["size"], self._record(reply))
 
     def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
-        reply = self._link.call("list_outputs", {"job_id": job_id})
-        return tuple(OutputFile.from_json(row) for row in from_payload(reply.payload))
+        """All files below the job's outputs, however many, sorted by name."""
+        found: list[OutputFile] = []
+        while True:
+            after = found[-1].path if found else ""
+            reply = self._link.call("list_outputs", {"job_id": job_id, "after": after})
+            page = [OutputFile.from_json(row) for row in from_payload(reply.payload)]
+            found += page
+            if not page or not reply.result.get("more"):
+                return tuple(found)
 
     def read_output(
         self, job_id: str, path: str, offset: int = 0, limit: int = OUTPUT_LIMIT

@@ -134,6 +134,14 @@ def test_outputs_are_listed_and_read(agent, shell, finished):
     assert agent.read_output("job-out", "ckpt/m.bin", 10, 4) == b""
 
 
+def test_more_outputs_than_one_answer_holds(agent, shell, finished):
+    script = "cd outputs; i=0; while [ $i -lt 10003 ]; do : > $i; i=$((i+1)); done"
+    agent.submit(shell("job-many", script))
+    finished(agent, "job-many")
+    listed = [found.path for found in agent.list_outputs("job-many")]
+    assert listed == sorted(str(number) for number in range(10003))
+
+
 @pytest.mark.parametrize(
     "path", ["secret", "dir/secret", "../spec.json", "/etc/passwd", "a/../../spec.json", "", "."]
 )

@@ -240,6 +240,14 @@ def test_what_a_job_waits_for_is_told(host):
     assert waits_for(host, "job-b") == ""
 
 
+def test_no_lease_directory_is_a_reason_not_a_crash(host, tmp_path):
+    (tmp_path / "file").write_text("")
+    host.dispatcher._leases = Leases((str(tmp_path / "file" / "below"),))
+    host.submit("job-a", 1)
+    assert rounds(host)
+    assert "GPU leases" in waits_for(host)
+
+
 def test_a_reason_that_stays_is_written_once(host):
     host.reading = GpuReading(error="the driver is not loaded")
     host.submit("job-a", 1)

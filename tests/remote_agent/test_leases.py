@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import stat
@@ -81,13 +82,41 @@ def test_a_file_that_a_cleaner_replaced_is_locked_anew(directory):
     os.close(fresh)
 
 
-def test_a_symlink_in_place_of_a_lease_is_refused(directory, tmp_path):
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_what_is_no_lease_file_counts_as_held_and_blocks_nobody(directory, tmp_path, kind):
     leases = Leases((directory,))
     os.close(leases.acquire("GPU-1"))
-    (tmp_path / "target").write_text("mine")
-    os.symlink(tmp_path / "target", os.path.join(directory, "GPU-2.lock"))
-    with pytest.raises(OSError, match="Too many levels"):
-        leases.acquire("GPU-2")
+    path = os.path.join(directory, "GPU-2.lock")
+    if kind == "symlink":
+        (tmp_path / "target").write_text("mine")
+        os.symlink(tmp_path / "target", path)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        os.mkdir(path)
+    assert leases.is_held("GPU-2")
+    assert leases.acquire("GPU-2") is None
+    os.close(leases.acquire("GPU-1"))
+
+
+@pytest.mark.parametrize("trust", ["not-sticky", "foreign", "symlink"])
+def test_a_directory_that_others_control_is_passed_over(tmp_path, monkeypatch, trust):
+    trap, good = str(tmp_path / "trap"), str(tmp_path / "good")
+    os.mkdir(trap)
+    os.chmod(trap, 0o777 if trust == "not-sticky" else 0o1777)
+    trapped = os.open(os.path.join(trap, "GPU-1.lock"), os.O_CREAT | os.O_RDONLY)
+    fcntl.flock(trapped, fcntl.LOCK_EX)
+    if trust == "symlink":
+        os.rename(trap, trap + ".real")
+        os.symlink(trap + ".real", trap)
+    if trust == "foreign":
+        os.chown(trap, 12345, -1) if os.geteuid() == 0 else pytest.skip("needs root")
+    leases = Leases((trap, good))
+    fd = leases.acquire("GPU-1")
+    assert fd is not None
+    assert os.listdir(good) == ["GPU-1.lock"]
+    os.close(fd)
+    os.close(trapped)
 
 
 def test_strange_uuids_stay_inside(directory):
