@@ -42,8 +42,7 @@ def _supervise(options: Dict[str, str]) -> int:
     from remote_agent.runtimes.base import Gpu
     from remote_agent.supervisor import supervise
 
-    pairs = [pair.partition("=") for pair in options.get("gpus", "").split(",") if pair]
-    gpus = [Gpu(int(index), uuid) for index, _, uuid in pairs]
+    gpus = [Gpu.from_word(word) for word in options.get("gpus", "").split(",") if word]
     supervise(_layout(options), options["job"], gpus)
     return 0
 

@@ -155,7 +155,7 @@ class Dispatcher:
         for gpu in idle:
             fd = self._leases.acquire(gpu.uuid)
             if fd is not None:
-                taken.append((Gpu(gpu.index, gpu.uuid), fd))
+                taken.append((Gpu(gpu.index, gpu.uuid, gpu.pci or ""), fd))
             if len(taken) == needed:
                 return taken
         for _, fd in taken:

@@ -24,7 +24,7 @@ def start_supervisor(
     """``leases`` are the locked descriptors that keep ``gpus`` reserved."""
     words = ["supervise", "--state-dir", layout.root, "--job", job_id]
     if gpus:
-        words += ["--gpus", ",".join("%d=%s" % (gpu.index, gpu.uuid) for gpu in gpus)]
+        words += ["--gpus", ",".join(gpu.to_word() for gpu in gpus)]
     _spawn(words, layout.job(job_id).errors, leases)
 
 

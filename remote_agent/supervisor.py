@@ -12,7 +12,7 @@ import signal
 import time
 import traceback
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
 from remote_agent.faults import AgentFault, CouldNotStart
 from remote_agent.kernel import KernelWatch, become_subreaper
@@ -60,6 +60,7 @@ def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
             supervisor=_own_identity(),
             gpu_ids=[gpu.index for gpu in gpus],
             gpu_uuids=[gpu.uuid for gpu in gpus],
+            gpu_pci=[gpu.pci for gpu in gpus],
         )
     except AgentFault:
         return
@@ -73,7 +74,7 @@ def recover(layout: Layout, job_id: str) -> None:
     if not store.take_over(job_id, _is_orphaned, supervisor=_own_identity()):
         return
     details = store.details(job_id)
-    gpus = tuple(map(Gpu, details.get("gpu_ids", ()), details.get("gpu_uuids", ())))
+    gpus = _leased(details)
     _hold(gpus)
     told = details.get("process")
     process = None if told is None else Identity.from_json(told)
@@ -87,6 +88,8 @@ class Supervisor:
         self._stop: Optional[_Stop] = None
         self._reaped: Dict[int, int] = {}
         self._noted: Optional[Identity] = None
+        self._seen_pids: Set[int] = set()
+        self._members_due = 0.0
         self._job_id = job_id
         spec, paths = store.record(job_id).spec, store.layout.job(job_id)
         env = job_environment(spec, paths, gpus)
@@ -139,6 +142,7 @@ class Supervisor:
         if self._noted is None:
             return {}
         self._job.tree.add_root(self._noted)
+        self._seen_pids.add(self._noted.pid)
         return {"pid": self._noted.pid, "process": self._noted.to_json()}
 
     def _watch(self, idle_s: float) -> Ending:
@@ -153,7 +157,15 @@ class Supervisor:
                 self._begin_stop()
             self._enforce_deadline()
             pause = ENDING_WAIT_S if self._stop else min(idle_s, self._runtime.patience_s)
-            signal.sigtimedwait(WAKING, pause)
+            if signal.sigtimedwait(WAKING, pause) is None:
+                self._note_members()
+
+    def _note_members(self) -> None:
+        """The kernel names its victims by number, when they are gone."""
+        now = time.monotonic()
+        if now >= self._members_due:
+            self._members_due = now + IDLE_WAIT_S
+            self._seen_pids.update(self._job.tree.pids())
 
     def _begin_stop(self) -> None:
         grace_s = requested_grace(self._job.paths)
@@ -177,6 +189,8 @@ class Supervisor:
                 log_tail=_tail(self._job.paths.log),
                 kernel_lines=self._kernel.lines(),
                 oom_kills=self._kernel.oom_kills(),
+                pci=frozenset(gpu.pci for gpu in self._job.gpus),
+                pids=frozenset(self._seen_pids),
             )
         )
         _conclude(self._store, self._job_id, state, verdict)
@@ -203,6 +217,7 @@ class Supervisor:
             if pid == 0:
                 return
             self._reaped[pid] = status
+            self._seen_pids.add(pid)
 
     def _stop_requested(self) -> bool:
         return os.path.exists(self._job.paths.stop)
@@ -225,6 +240,12 @@ def _own_identity() -> Dict[str, int]:
     if identity is None:
         raise RuntimeError("/proc does not show this process")
     return identity.to_json()
+
+
+def _leased(details: Dict[str, Any]) -> Tuple[Gpu, ...]:
+    uuids = details.get("gpu_uuids", ())
+    pci = details.get("gpu_pci") or [""] * len(uuids)
+    return tuple(map(Gpu, details.get("gpu_ids", ()), uuids, pci))
 
 
 def _hold(gpus: Sequence[Gpu]) -> None:

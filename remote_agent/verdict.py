@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
-from typing import Callable, Optional, Tuple
+from typing import Callable, FrozenSet, Optional, Tuple
 
 from remote_agent.protocol.job import FAILED, LOST, STOPPED, SUCCEEDED, Verdict
 from remote_agent.runtimes.base import Ending
@@ -27,6 +27,7 @@ EXCEPTION = re.compile(
     rb"(?::.*)?$"
 )
 XID = re.compile(r"NVRM: Xid \(([^)]*)\): (\d+)")
+OOM_VICTIM = re.compile(r"Killed process (\d+)")
 MAX_EVIDENCE = 400
 UNSEEN = (
     "its supervisor was killed; the job ran on and ended by itself, so its exit code is not known"
@@ -55,13 +56,16 @@ of leptonai/gpud). 13, 31 and 43 are usually the program's own fault and not lis
 @dataclass(frozen=True)
 class Evidence:
     """``kernel_lines``: kernel messages since the job began; ``oom_kills``: by how much the
-    host's OOM kill counter (/proc/vmstat) rose meanwhile."""
+    host's OOM kill counter (/proc/vmstat) rose meanwhile; ``pci``: the addresses of the job's GPUs;
+    ``pids``: the processes of the job that were seen."""
 
     ending: Ending
     stopped: bool = False
     log_tail: bytes = b""
     kernel_lines: Tuple[str, ...] = ()
     oom_kills: int = 0
+    pci: FrozenSet[str] = frozenset()
+    pids: FrozenSet[int] = frozenset()
 
 
 def judge(seen: Evidence) -> Tuple[str, Verdict]:
@@ -148,19 +152,28 @@ def _cuda_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 def _xid(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     for line in reversed(seen.kernel_lines):
         match = XID.search(line)
-        if match and int(match.group(2)) in XID_ACTIONS:
+        if match and int(match.group(2)) in XID_ACTIONS and _is_ours(match.group(1), seen.pci):
             return FAILED, _verdict(
                 seen, "xid", line.strip()[:MAX_EVIDENCE], XID_ACTIONS[int(match.group(2))]
             )
     return None
 
 
+def _is_ours(address: str, leased: FrozenSet[str]) -> bool:
+    """Another job's broken GPU is not why this one failed. ``address``: PCI:0000:05:00."""
+    return address.partition(":")[2].lower() in leased
+
+
 def _host_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     killed = seen.ending.signal == signal.SIGKILL or seen.ending.exit_code == 128 + signal.SIGKILL
     if not killed or seen.oom_kills <= 0:
         return None
-    lines = [line for line in seen.kernel_lines if "Killed process" in line]
-    evidence = lines[-1].strip() if lines else "the kernel's OOM killer ran while the job did"
+    told = [(OOM_VICTIM.search(line), line.strip()) for line in seen.kernel_lines]
+    victims = [(int(match.group(1)), line) for match, line in told if match]
+    ours = [line for pid, line in victims if pid in seen.pids]
+    if victims and not ours:
+        return None  # it ran, for somebody else
+    evidence = ours[-1] if ours else "the kernel's OOM killer ran while the job did"
     return FAILED, _verdict(
         seen,
         "host-out-of-memory",

@@ -114,6 +114,7 @@ class NvmlReader:
                 nvml.NVML_VOLATILE_ECC,
             ),
             mig_enabled=mig,
+            pci=self._pci(handle),
             processes=processes or (),
             processes_known=processes is not None,
         )
@@ -147,6 +148,11 @@ class NvmlReader:
     def _mig(self, handle: Any) -> Optional[bool]:
         modes = self._ask(self._nvml.nvmlDeviceGetMigMode, handle)
         return None if modes is None else modes[0] == MIG_ENABLED
+
+    def _pci(self, handle: Any) -> Optional[str]:
+        """Xid messages say PCI:dddd:bb:dd, without a function."""
+        info = self._ask(self._nvml.nvmlDeviceGetPciInfo, handle)
+        return None if info is None else "%04x:%02x:%02x" % (info.domain, info.bus, info.device)
 
     def _processes(self, handle: Any) -> Optional[Tuple[GpuProcess, ...]]:
         """None where the driver does not tell."""

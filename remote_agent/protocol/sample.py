@@ -24,7 +24,8 @@ class GpuProcess(Value):
 class GpuSample(Value):
     """One GPU. Utilisation in percent 0-100, memory in bytes, power in watts, temperature in
     degrees Celsius, clocks in MHz, fan in percent. ``processes_known`` is False where the driver
-    did not tell its processes: then none listed does not mean none there."""
+    did not tell its processes: then none listed does not mean none there. ``pci`` is the address as
+    the kernel log writes it, such as 0000:05:00."""
 
     _nested: ClassVar[Dict[str, Any]] = {"processes": GpuProcess}
 
@@ -46,6 +47,7 @@ class GpuSample(Value):
     mig_enabled: Optional[bool] = None
     processes: Tuple[GpuProcess, ...] = ()
     processes_known: bool = True
+    pci: Optional[str] = None
     error: Optional[str] = None
     job_id: Optional[str] = None
 

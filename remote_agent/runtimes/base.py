@@ -22,10 +22,20 @@ def container_name(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A leased GPU: its NVML index and its UUID."""
+    """A leased GPU: its NVML index, its UUID, and its PCI address where that is known."""
 
     index: int
     uuid: str
+    pci: str = ""
+
+    def to_word(self) -> str:
+        """For the command line of a supervisor."""
+        return "%d=%s=%s" % (self.index, self.uuid, self.pci)
+
+    @classmethod
+    def from_word(cls, word: str) -> Gpu:
+        index, uuid, pci = word.split("=")
+        return cls(int(index), uuid, pci)
 
 
 @dataclass

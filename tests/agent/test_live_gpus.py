@@ -65,7 +65,7 @@ def test_nvml_errors_are_readable(nvml, agent_with_gpus, until, number, said):
     until(lambda: len(agent_with_gpus.sample().gpus) == 1, "it recovers by itself")
 
 
-def test_jobs_get_their_own_gpus_and_wait_for_free_ones(agent_with_gpus, shell, finished, until):
+def test_jobs_get_their_own_gpus_and_wait_for_free_ones(agent_with_gpus, bench, shell, until):
     agent = agent_with_gpus
     show = (
         'echo "$RIGUP_GPUS|$CUDA_VISIBLE_DEVICES"; while [ ! -e outputs/go ]; do sleep 0.02; done'
@@ -75,6 +75,8 @@ def test_jobs_get_their_own_gpus_and_wait_for_free_ones(agent_with_gpus, shell, 
     until(lambda: agent.job("job-b").state == RUNNING)
     assert agent.job("job-a").gpu_ids == (0,)
     assert agent.job("job-b").gpu_ids == (1,)
+    told = json.loads((bench.job_dir("job-b") / "state.json").read_text())
+    assert (told["gpu_uuids"], told["gpu_pci"]) == (["GPU-simulated-1"], ["0000:06:00"])
     assert agent.job("job-c").state == "queued"
     assert [gpu.job_id for gpu in agent.sample().gpus] == ["job-a", "job-b"]
     until(lambda: agent.read_log("job-b", 0).data)

@@ -27,7 +27,7 @@ def refuse(number):
 FUNCTIONS = """
     Name UUID UtilizationRates MemoryInfo PowerUsage EnforcedPowerLimit Temperature FanSpeed
     ClockInfo PerformanceState CurrentClocksEventReasons CurrentClocksThrottleReasons
-    TotalEccErrors MigMode ComputeRunningProcesses_v3 ComputeRunningProcesses_v2
+    PciInfo TotalEccErrors MigMode ComputeRunningProcesses_v3 ComputeRunningProcesses_v2
 """
 
 
@@ -66,6 +66,12 @@ def test_a_card_that_supports_nothing_is_still_listed():
 def test_no_processes_is_an_answer():
     gpu = NvmlReader(fake(ComputeRunningProcesses_v3=lambda handle: [])).read()["gpus"][0]
     assert (gpu["processes"], gpu["processes_known"]) == ([], True)
+
+
+def test_the_pci_address_is_written_as_in_the_kernel_log():
+    info = types.SimpleNamespace(domain=0, bus=0xAF, device=1)
+    gpus = NvmlReader(fake(PciInfo=lambda handle: info)).read()["gpus"]
+    assert gpus[0]["pci"] == "0000:af:01"
 
 
 def test_mig_hides_utilization_and_bits_become_words():

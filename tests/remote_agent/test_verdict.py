@@ -35,7 +35,10 @@ KILLED = Ending(signal=signal.SIGKILL)
         (Evidence(Ending(exit_code=1), log_tail=OOM), "failed", "cuda-out-of-memory", "2.00 GiB"),
         (
             Evidence(
-                KILLED, oom_kills=1, kernel_lines=("Out of memory: Killed process 7 (python)",)
+                KILLED,
+                oom_kills=1,
+                kernel_lines=("Out of memory: Killed process 7 (python)",),
+                pids=frozenset({7}),
             ),
             "failed",
             "host-out-of-memory",
@@ -50,7 +53,30 @@ KILLED = Ending(signal=signal.SIGKILL)
             "container-out-of-memory",
             "OOMKilled",
         ),
-        (Evidence(Ending(exit_code=1), kernel_lines=XID), "failed", "xid", "fallen off"),
+        (
+            Evidence(Ending(exit_code=1), kernel_lines=XID, pci=frozenset({"0000:05:00"})),
+            "failed",
+            "xid",
+            "fallen off",
+        ),
+        (Evidence(Ending(exit_code=1), kernel_lines=XID), "failed", "exit-code", ""),
+        (
+            Evidence(Ending(exit_code=1), kernel_lines=XID, pci=frozenset({"0000:06:00", ""})),
+            "failed",
+            "exit-code",
+            "",
+        ),
+        (
+            Evidence(
+                KILLED,
+                oom_kills=1,
+                kernel_lines=("Out of memory: Killed process 8 (browser)",),
+                pids=frozenset({7}),
+            ),
+            "failed",
+            "signal",
+            "SIGKILL",
+        ),
         (
             Evidence(
                 Ending(exit_code=1), log_tail=b"OSError: [Errno 28] No space left on device\n"
@@ -93,7 +119,8 @@ def test_verdicts(evidence, state, cause, said):
 
 def test_user_code_xids_are_not_blamed_on_the_card():
     lines = ("NVRM: Xid (PCI:0000:05:00): 31, pid=1, MMU Fault",)
-    assert judge(Evidence(Ending(exit_code=1), kernel_lines=lines))[1].cause == "exit-code"
+    seen = Evidence(Ending(exit_code=1), kernel_lines=lines, pci=frozenset({"0000:05:00"}))
+    assert judge(seen)[1].cause == "exit-code"
 
 
 def test_an_end_with_the_login_session_names_the_remedy():
