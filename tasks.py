@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from inventory import Host, Inventory, InventoryError, find_inventory, load_inve
 from provisioner import arguments, outcome, show, terminal, trust
 from provisioner import jobs as job_facade
 from provisioner.containers import on_hosts as containers
+from provisioner.containers import ssh_fragment
 from provisioner.containers.facade import Wish, alias_of
 from provisioner.containers.services import Service, tunnel_words
 from provisioner.errors import ExitCode, RigupError, UsageError
@@ -60,9 +62,9 @@ def command(**options: Any) -> Callable[[Callable[..., int | None]], Any]:
             try:
                 code = body(context, *args, **kwargs)
             except RigupError as error:
-                raise Exit(show.error_text(error), code=int(error.exit_code)) from error
+                raise _exit(show.error_text(error), int(error.exit_code)) from error
             except InventoryError as error:
-                raise Exit(str(error), code=int(ExitCode.USAGE)) from error
+                raise _exit(str(error), int(ExitCode.USAGE)) from error
             except KeyboardInterrupt:
                 raise Exit("interrupted", code=130) from None
             except BrokenPipeError:
@@ -196,7 +198,10 @@ def train(
         print(show.as_json({"host": one.name, "job": record}))
     else:
         print(record.job_id, flush=True)
-        terminal.note(f"started on {one.name}; follow it: invoke logs {record.job_id} --follow")
+        terminal.note(
+            f"{record.spec.runtime} job {record.state} on {one.name}; "
+            f"follow it: invoke logs {record.job_id} --follow"
+        )
     return _follow(one, record.job_id, 0) if follow else ExitCode.DONE
 
 
@@ -272,7 +277,7 @@ def stop(
     inventory: Text = None,
 ) -> int:
     """Stop a job and every process of it."""
-    one, record = _find(job, host, inventory)
+    one, record = _find(job, host, inventory, newest=False)
     seconds = arguments.whole_number(grace, "--grace", 0, 3600)
     stopped = job_facade.with_agent(one, lambda client: client.stop(record.job_id, grace_s=seconds))
     print(f"{stopped.job_id}: {stopped.state}")
@@ -356,6 +361,10 @@ def dashboard(
         code = tui.screenshot(hosts, job_facade.connect, Path(screenshot))
         print(f"saved {screenshot}")
         return code
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError(
+            "the dashboard needs a terminal", remedy="invoke dashboard --screenshot board.svg"
+        )
     return tui.run(hosts, job_facade.connect, readonly=readonly)
 
 
@@ -426,7 +435,10 @@ def container_ssh(
 ) -> int:
     """Open a shell in the container. A command may follow after --"""
     [one] = _exactly_one(_hosts(host, None, False, inventory))
-    os.execvp("ssh", ["ssh", alias_of(one, name), *arguments.after_dashes(sys.argv)])  # noqa: S606
+    words = arguments.after_dashes(sys.argv)
+    containers.require_alias(one, name)
+    remote = [shlex.join(words)] if words else []
+    os.execvp("ssh", ["ssh", alias_of(one, name), *remote])  # noqa: S606
 
 
 @command(
@@ -520,8 +532,15 @@ def lab_down(context: Context, images: bool = False) -> int:
     """Remove the practice hosts and what belongs to them."""
     from provisioner import lab
 
-    lab.down(rigup_home(), images=images)
+    hosts = lab.status(rigup_home()).hosts
+    removed = lab.down(rigup_home(), images=images)
+    ssh_fragment.forget_hosts(host.name for host in hosts)
+    print(f"{removed} practice host(s) removed")
     return ExitCode.DONE
+
+
+def _exit(message: str, code: int) -> Exit:
+    return Exit(terminal.as_typed(message), code=code)
 
 
 def _inventory(path: str | None) -> Inventory:
@@ -540,9 +559,13 @@ def _exactly_one(hosts: Sequence[Host]) -> Sequence[Host]:
     return hosts
 
 
-def _find(job: str, host: str | None, inventory: str | None) -> tuple[Host, JobRecord]:
-    known = _inventory(inventory)
-    return job_facade.find(job, known, host)
+def _find(
+    job: str, host: str | None, inventory: str | None, *, newest: bool = True
+) -> tuple[Host, JobRecord]:
+    one, record = job_facade.find(job, _inventory(inventory), host, newest=newest)
+    if record.job_id != job:
+        terminal.note(f"{record.job_id} on {one.name}")
+    return one, record
 
 
 def _follow(host: Host, job_id: str, offset: int) -> ExitCode:

@@ -19,6 +19,10 @@ def sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
                 return Secret(file.readline().rstrip("\n"))
         except OSError as error:
             raise UsageError(f"--sudo-password-fd {number}: {error.strerror}") from error
+    if ask and not sys.stdin.isatty():
+        raise UsageError(
+            "--ask-sudo-password needs a terminal", remedy="--sudo-password-fd N in scripts"
+        )
     return Secret(getpass.getpass("sudo password: ")) if ask else None
 
 

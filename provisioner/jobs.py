@@ -175,23 +175,25 @@ def train(host: Host, request: Request) -> JobRecord:
     return record
 
 
-def find(job: str, inventory: Inventory, host: str | None) -> tuple[Host, JobRecord]:
+def find(
+    job: str, inventory: Inventory, host: str | None, *, newest: bool = False
+) -> tuple[Host, JobRecord]:
     """The one job whose id begins with ``job``: on ``host``, on the host remembered for it, else
     wherever it is found.
 
-    Raises UsageError when there is none or more than one; the first host's error when a host
-    could not be asked and no other has it.
+    Of several, the newest where ``newest`` allows it. Raises UsageError when there is none or
+    more than one; the first host's error when a host could not be asked and no other has it.
     """
     if not JOB_ID_PART.fullmatch(job):
         raise UsageError(f"{job!r} is no job id nor the beginning of one", remedy="invoke jobs")
     if host is None and (remembered := _remembered_hosts(job, inventory)):
         found, _ = _ask_for(job, remembered)
         if found:
-            return _the_one(job, found)
+            return _the_one(job, found, newest)
     hosts = inventory.select(hosts=host, everything=host is None)
     found, errors = _ask_for(job, hosts)
     if found:
-        return _the_one(job, found)
+        return _the_one(job, found, newest)
     if errors:
         raise errors[0]
     raise UsageError(f"no job {job!r} on {len(hosts)} host(s)", remedy="invoke jobs")
@@ -351,9 +353,16 @@ def _job_spec(
 
 
 def _gpus(client: AgentClient, request: Request) -> int:
-    if request.gpus is not None:
-        return request.gpus
-    return 1 if client.sample().gpus else 0
+    if request.gpus == 0:
+        return 0
+    there = len(client.sample().gpus)
+    if request.gpus is not None and request.gpus > there:
+        raise UsageError(
+            f"--gpus {request.gpus}: the host has {there}",
+            host=client.host_name,
+            remedy="ask for fewer, or choose another host",
+        )
+    return min(1, there) if request.gpus is None else request.gpus
 
 
 def _image(host: Host, transport: Transport, runtime: str) -> str | None:
@@ -412,8 +421,12 @@ def _ask_for(
     return found, [error for _, _, error in results if error is not None]
 
 
-def _the_one(job: str, found: Sequence[tuple[Host, JobRecord]]) -> tuple[Host, JobRecord]:
+def _the_one(
+    job: str, found: Sequence[tuple[Host, JobRecord]], newest: bool
+) -> tuple[Host, JobRecord]:
     exact = [pair for pair in found if pair[1].job_id == job] or found
+    if len(exact) > 1 and newest:
+        return max(exact, key=lambda pair: pair[1].created_at)
     if len(exact) > 1:
         names = ", ".join(record.job_id for _, record in found[:5])
         raise UsageError(f"{job!r} begins several jobs: {names}", remedy="type more of the id")

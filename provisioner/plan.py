@@ -33,7 +33,8 @@ def check(step: Step, facts: Facts, host: Host) -> Outcome:
     try:
         return step.check(facts, host)
     except FactUnreadable as error:
-        return Blocked(error.message, f"look at the host, or: invoke facts --host {host.name}")
+        remedy = error.remedy or f"look at the host, or: invoke facts --host {host.name}"
+        return Blocked(error.message, remedy)
     except BlockedError as error:
         return Blocked(error.message, error.remedy or "")
 

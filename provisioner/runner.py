@@ -13,12 +13,15 @@ from dataclasses import dataclass, field, replace
 
 from inventory import Host
 from provisioner.errors import ExitCode, RebootRequired, RigupError, StepFailed
-from provisioner.facts import ALL_FACTS, GPU, OS, Facts, FactUnreadable, gather
+from provisioner.facts import ALL_FACTS, GPU, OS, PACKAGES, Facts, FactUnreadable, gather
 from provisioner.parallel import as_rigup_error, each
 from provisioner.plan import check, plan
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.transport.base import Transport
 from provisioner.verify import Proof, verify
+
+PACKAGE_WAIT_S = 600
+PACKAGE_POLL_S = 3
 
 Progress = Callable[[str, str, str], None]
 """Called with (host, step, what happens); from several threads."""
@@ -70,9 +73,20 @@ class Job:
     sudo: bool = False
 
 
-def provision(job: Job, steps: Sequence[Step], progress: Progress) -> HostReport:
+def provision(
+    job: Job,
+    steps: Sequence[Step],
+    progress: Progress,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> HostReport:
     """Bring one host to the wanted state and prove it. Errors end in the report, never outside."""
-    return _reported(job, progress, lambda report: _converge(job, steps, progress, report))
+
+    def work(draft: _Draft) -> None:
+        progress(job.host.name, "facts", "reading")
+        _converge(job, steps, _settled_facts(job, progress, draft, sleep), progress, draft)
+
+    return _reported(job, progress, work)
 
 
 def check_only(job: Job, steps: Sequence[Step], progress: Progress) -> HostReport:
@@ -115,9 +129,9 @@ def _look(job: Job, steps: Sequence[Step], draft: _Draft) -> None:
         draft.add(_report(planned.step, planned.outcome, "would-change"))
 
 
-def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft) -> None:
-    progress(job.host.name, "facts", "reading")
-    facts = _facts(job, draft)
+def _converge(
+    job: Job, steps: Sequence[Step], facts: Facts, progress: Progress, draft: _Draft
+) -> None:
     for step in steps:
         outcome = check(step, facts, job.host)
         if isinstance(outcome, Change):
@@ -131,6 +145,30 @@ def _converge(job: Job, steps: Sequence[Step], progress: Progress, draft: _Draft
     proofs = verify(job.transport, facts)
     draft.report = replace(draft.report, proofs=proofs)
     progress(job.host.name, "verify", "; ".join(proof.text for proof in proofs))
+
+
+def _settled_facts(
+    job: Job, progress: Progress, draft: _Draft, sleep: Callable[[float], None]
+) -> Facts:
+    """Facts read while packages are being installed (by a killed run's apt, or unattended
+    upgrades) are half true: wait. Raises StepFailed when it takes too long."""
+    for _ in range(PACKAGE_WAIT_S // PACKAGE_POLL_S):
+        facts = _facts(job, draft)
+        if not _is_busy(facts):
+            return facts
+        progress(job.host.name, "packages", "another package manager is at work, waiting")
+        sleep(PACKAGE_POLL_S)
+    raise StepFailed(
+        f"another package manager has been at work for {PACKAGE_WAIT_S} s",
+        host=job.host.name,
+        remedy="look at it on the host (ps, /var/log/apt), then provision again",
+    )
+
+
+def _is_busy(facts: Facts) -> bool:
+    with suppress(FactUnreadable):
+        return facts[PACKAGES].busy
+    return False
 
 
 def _bring_about(job: Job, step: Step, change: Change, progress: Progress, draft: _Draft) -> Facts:

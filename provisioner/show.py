@@ -15,7 +15,7 @@ from provisioner.jobs import PerHost
 from provisioner.lab import Lab
 from provisioner.runner import HostReport, StepReport
 from provisioner.text import printable
-from remote_agent.protocol.job import JobRecord
+from remote_agent.protocol.job import JobRecord, Verdict
 
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
 MARKS = {"ok": "=", "changed": "+", "would-change": "~", "blocked": "!", "failed": "x"}
@@ -96,7 +96,7 @@ def describe_job(host: str, record: JobRecord) -> str:
     fields = [
         ("job", record.job_id),
         ("host", host),
-        ("state", record.state),
+        ("state", record.state + (f" ({record.waiting_for})" if record.waiting_for else "")),
         ("command", " ".join(spec.argv)),
         ("runtime", spec.runtime + (f" ({spec.image})" if spec.image else "")),
         ("gpus", ", ".join(map(str, record.gpu_ids)) or ("none" if not spec.gpus else "waiting")),
@@ -105,7 +105,7 @@ def describe_job(host: str, record: JobRecord) -> str:
         ("log", f"{record.log_bytes} bytes"),
     ]
     if verdict is not None:
-        fields += [("verdict", verdict.cause), ("evidence", verdict.evidence)]
+        fields += [("verdict", why(verdict)), ("evidence", verdict.evidence)]
         fields += [("try", verdict.hint)] if verdict.hint else []
     return "\n".join(f"{name:<9} {printable(text)}" for name, text in fields)
 
@@ -115,9 +115,15 @@ def describe_end(host: str, record: JobRecord) -> str:
     verdict = record.verdict
     lines = [f"{record.job_id} on {host}: {record.state} after {_duration(record)}"]
     if verdict is not None and verdict.cause != "success":
-        lines.append(f"{verdict.cause}: {verdict.evidence}")
+        lines.append(f"{why(verdict)}: {verdict.evidence}")
         lines += [f"try: {verdict.hint}"] if verdict.hint else []
     return "\n".join(map(printable, lines))
+
+
+def why(verdict: Verdict) -> str:
+    """The cause with its number: ``exit-code 3``, ``signal SIGKILL``, ``disk-full``."""
+    detail = {"exit-code": verdict.exit_code, "signal": verdict.signal}.get(verdict.cause)
+    return verdict.cause if detail is None else f"{verdict.cause} {detail}"
 
 
 def facts(found: dict[str, Any]) -> str:
@@ -193,12 +199,12 @@ def _indented(text: str) -> str:
 
 def _job_cells(host: str, record: JobRecord) -> tuple[str, ...]:
     verdict = record.verdict
-    why = "" if verdict is None or verdict.cause == "success" else verdict.cause
+    reason = "" if verdict is None or verdict.cause == "success" else why(verdict)
     gpus = ",".join(map(str, record.gpu_ids)) or (
         str(record.spec.gpus) if record.spec.gpus else "-"
     )
     started = _moment(record.started_at)
-    return record.job_id, host, record.state, gpus, started, _duration(record), why
+    return record.job_id, host, record.state, gpus, started, _duration(record), reason
 
 
 def _moment(seconds: float | None) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from inventory import Host
@@ -24,9 +26,16 @@ def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
     return show_line
 
 
+def as_typed(text: str) -> str:
+    """Hints name the program that the user runs: ``rigup`` or ``invoke``."""
+    if Path(sys.argv[0]).name != "rigup":
+        return text
+    return re.sub(r"\binvoke (?=[a-z])", "rigup ", text)
+
+
 def note(text: str) -> None:
     """Progress and hints go to stderr; stdout holds results only."""
-    print(printable(text, limit=NOTE_LIMIT), file=sys.stderr, flush=True)
+    print(printable(as_typed(text), limit=NOTE_LIMIT), file=sys.stderr, flush=True)
 
 
 def write_bytes(data: bytes) -> None:

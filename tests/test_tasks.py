@@ -105,7 +105,7 @@ def is_one_clear_message(done: Done, *words: str, code: int = 2) -> None:
         ("trust --host nowhere", ["nowhere"]),
         ("jobs --host nowhere", ["nowhere"]),
         ("logs some-job --host nowhere", ["nowhere"]),
-        ("logs ../etc", ["is no job id", "invoke jobs"]),
+        ("logs ../etc", ["is no job id", "rigup jobs"]),
         ("describe *", ["is no job id"]),
         ("stop some-job --host nowhere", ["nowhere"]),
         ("pull some-job --host nowhere", ["nowhere"]),
@@ -190,7 +190,7 @@ def test_a_script_that_is_not_found_lists_the_examples_and_places(rigup: Command
         (ConnectError("no answer in time", host="gpu01", remedy="switch it on"), 1),
         (
             UnknownHostKey(
-                "not known", fingerprint="SHA256:x", host="gpu01", remedy="invoke trust"
+                "not known", fingerprint="SHA256:x", host="gpu01", remedy="ask whoever runs it"
             ),
             3,
         ),
@@ -312,7 +312,7 @@ def test_a_log_is_printed_byte_for_byte(
     start: int,
 ) -> None:
     host = Host("gpu01", "gpu01")
-    monkeypatch.setattr(tasks.job_facade, "find", lambda *arguments: (host, RECORD))
+    monkeypatch.setattr(tasks.job_facade, "find", lambda *arguments, **options: (host, RECORD))
     monkeypatch.setattr(tasks.job_facade, "with_agent", lambda one, work: work(LogClient()))
     done = rigup("logs", "train-1", *options)
     assert (done.code, done.raw) == (0, LogClient.log[start:])

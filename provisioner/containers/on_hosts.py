@@ -10,6 +10,7 @@ from provisioner.containers import engine, facade, services
 from provisioner.containers.engine import ContainerInfo
 from provisioner.containers.facade import HostGpus, Wish
 from provisioner.containers.services import Service
+from provisioner.containers.ssh_fragment import has_block
 from provisioner.errors import BlockedError, UsageError
 from provisioner.facts import GPU, gather
 from provisioner.transport.base import Transport
@@ -20,6 +21,16 @@ def up(host: Host, wish: Wish, progress: Callable[[str], None]) -> ContainerInfo
     """Make ``ssh HOST-NAME`` work. Raises RigupError."""
     with _connected(host) as transport:
         return facade.bring_up(host, transport, _gpus(transport), wish, progress=progress)
+
+
+def require_alias(host: Host, name: str) -> None:
+    """Raises UsageError where no ``ssh HOST-NAME`` was set up from here."""
+    if not has_block(facade.alias_of(host, name)):
+        raise UsageError(
+            f"no container {name!r} of this host is known here",
+            host=host.name,
+            remedy=f"invoke container.up --host {host.name} --name {name}",
+        )
 
 
 def list_on(host: Host) -> tuple[ContainerInfo, ...]:

@@ -105,6 +105,19 @@ def remove_block(alias: str, way: Iterable[str] = ()) -> None:
                 fragment.text = without_block(fragment.text, name)
 
 
+def forget_hosts(names: Iterable[str]) -> None:
+    """Remove the blocks of hosts that are gone for good, and of every container on them."""
+    with _edited_fragment() as fragment:
+        for name in names:
+            for alias in re.findall(r"(?m)^# BEGIN rigup (\S+)$", fragment.text):
+                if alias == name or alias.startswith(f"{name}-"):
+                    fragment.text = without_block(fragment.text, alias)
+
+
+def has_block(alias: str) -> bool:
+    return f"{_begin(alias)}\n" in _read(fragment_file())
+
+
 def ensure_include(config: Path | None = None) -> bool:
     """Make ``~/.ssh/config`` include the fragment, first of all; whether it had to be changed.
 

@@ -45,6 +45,11 @@ class Unreadable:
     """A fact that could not be read, and why. Never the same as "it is not there"."""
 
     reason: str
+    remedy: str | None = None
+
+
+class NeedsRoot(Exception):
+    """Raised by a parser: the host would answer this to root only."""
 
 
 class FactUnreadable(RigupError):
@@ -70,7 +75,8 @@ class Facts:
     def __getitem__(self, fact: Fact[T]) -> T:
         value = self._values.get(fact.name, Unreadable("it was not asked for"))
         if isinstance(value, Unreadable):
-            raise FactUnreadable(f"cannot tell the {fact.name} facts: {value.reason}")
+            message = f"cannot tell the {fact.name} facts: {value.reason}"
+            raise FactUnreadable(message, remedy=value.remedy)
         found: T = value
         return found
 
@@ -130,6 +136,8 @@ def _parse_one(fact: Fact[Any], output: Output | None) -> Any:
         return Unreadable("the host did not answer this part, or answered far too much")
     try:
         return fact.parse(output)
+    except NeedsRoot as error:
+        return Unreadable(str(error), "give the sudo password: --ask-sudo-password")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return Unreadable(f"{error} in {output.text.strip()[:200]!r}")
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner.facts.base import Fact, Output
+from provisioner.facts.base import Fact, NeedsRoot, Output
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _info(text: str | None) -> tuple[dict[str, Any], str | None]:
     if text is None:
         return {}, None
     if text.startswith("sudo: ") or re.search(r"\b(sudo|timeout|env)\b.{0,20}not found", text):
-        raise ValueError("docker may not be asked without root")
+        raise NeedsRoot("docker may not be asked without root")
     start = text.find("{")
     try:
         info, _ = json.JSONDecoder().raw_decode(text[start:]) if start >= 0 else ({}, 0)

@@ -28,11 +28,13 @@ WATCHED = (
 
 @dataclass(frozen=True)
 class PackageFacts:
-    """Package name -> version, installed ones only. ``broken``: half-installed packages."""
+    """Package name -> version, installed ones only. ``broken``: half-installed packages.
+    ``busy``: a package manager is at work right now."""
 
     manager: str | None
     versions: Mapping[str, str]
     broken: tuple[str, ...] = ()
+    busy: bool = False
 
 
 SCRIPT = f"""
@@ -40,7 +42,8 @@ command -v dpkg-query >/dev/null || exit 3
 dpkg-query -W -f '${{db:Status-Abbrev}}|${{Package}}|${{Version}}\\n' {" ".join(WATCHED)} \
   'nvidia-driver-pinning-*' 2>/dev/null
 [ $? -le 1 ] || exit 4  # 1 only says that one of them is not there
-printf 'audit|%s\\n' "$(dpkg --audit 2>/dev/null | wc -l)"
+lock=$(stat -c %i /var/lib/dpkg/lock-frontend 2>/dev/null)
+[ -n "$lock" ] && grep -q ":$lock 0 EOF" /proc/locks 2>/dev/null && echo 'busy|'
 exit 0
 """
 
@@ -55,6 +58,7 @@ def parse(output: Output) -> PackageFacts:
         manager="apt",
         versions={name: version for status, name, version in rows if status[1:2] == "i"},
         broken=tuple(name for status, name, _ in rows if status[1:2] not in ("i", "n", "c")),
+        busy="busy|" in output.text.splitlines(),
     )
 
 

@@ -12,7 +12,9 @@ from inventory import Host
 from provisioner.containers.ssh_fragment import (
     container_options,
     ensure_include,
+    forget_hosts,
     fragment_file,
+    has_block,
     host_options,
     remove_block,
     render_block,
@@ -166,3 +168,15 @@ def test_a_jump_host_of_the_inventory_goes_by_its_own_alias() -> None:
     elsewhere = replace(bastion, name="gate")
     assert host_options(replace(LAB, jump="192.0.2.1", via=elsewhere))["ProxyJump"] == "gate"
     assert host_options(replace(LAB, jump="me@192.0.2.1:2222"))["ProxyJump"] == "me@192.0.2.1:2222"
+
+
+def test_hosts_that_are_gone_take_their_containers_aliases_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
+    write_blocks(
+        {alias: {"HostName": "127.0.0.1"} for alias in ("lab01", "lab01-torch", "lab011", "gpu01")}
+    )
+    forget_hosts(["lab01"])
+    left = [name for name in ("lab01", "lab01-torch", "lab011", "gpu01") if has_block(name)]
+    assert left == ["lab011", "gpu01"]

@@ -448,3 +448,15 @@ def test_a_host_of_the_ssh_configuration_is_remembered(
     jobs._remember("train-1", Host("alias1", "alias1"))
     assert [host.name for host in jobs._remembered_hosts("train", known)] == ["alias1"]
     assert jobs._remembered_hosts("other", known) == ()
+
+
+def test_of_several_jobs_the_newest_is_taken_where_that_is_harmless() -> None:
+    host = Host("a", "a")
+    old, new = (
+        (host, JobRecord(JobSpec(name, "train", ("x",)), "succeeded", at))
+        for name, at in (("train-1", 1.0), ("train-2", 2.0))
+    )
+    assert jobs._the_one("train", [old, new], newest=True) == new
+    assert jobs._the_one("train-1", [old, new], newest=True) == old
+    with pytest.raises(UsageError, match="begins several"):
+        jobs._the_one("train", [old, new], newest=False)

@@ -228,3 +228,31 @@ def test_what_only_shows_after_the_first_actions_is_done_too() -> None:
     assert changed_commands(transport) == ["install files", "install module"]
     assert (report.changed, report.exit_code) == (1, ExitCode.DONE)
     assert len(report.steps[0].actions) == 2
+
+
+def test_a_package_manager_at_work_is_waited_for() -> None:
+    host = ScriptedHost(sections={"packages": "busy|\n"})
+    transport = host.transport()
+    told: list[str] = []
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 3:
+            del host.sections["packages"]
+
+    report = provision(
+        job(host, transport), (Package("one"),), lambda *words: told.append(words[2]), sleep=nap
+    )
+    assert report.exit_code == ExitCode.DONE
+    assert len(naps) == 3
+    assert "another package manager is at work, waiting" in told
+
+
+def test_a_package_manager_that_never_ends_is_an_error() -> None:
+    host = ScriptedHost(sections={"packages": "busy|\n"})
+    report = provision(
+        job(host, host.transport()), (Package("one"),), lambda *words: None, sleep=lambda _: None
+    )
+    assert isinstance(report.error, StepFailed)
+    assert "another package manager" in report.error.message

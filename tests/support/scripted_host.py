@@ -49,7 +49,7 @@ class ScriptedHost:
         return Result(command, 0, told.encode())
 
     def _section(self, name: str) -> str:
-        if name == "packages":
+        if name == "packages" and name not in self.sections:
             return "".join(f"ii |{key}|{value}\n" for key, value in self.packages.items())
         defaults = {"os": OS_TEXT, "login": "USER=ml\nUID=1000\nHOME=/home/ml\n", "python": "none"}
         return self.sections.get(name, defaults.get(name, ""))
