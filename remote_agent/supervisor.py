@@ -22,6 +22,7 @@ from remote_agent.processes import Identity, boot_id, identify, is_alive
 from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, TRANSITIONS, Verdict
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
+from remote_agent.shutdown import is_shutting_down
 from remote_agent.stopping import requested_grace
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
@@ -186,6 +187,7 @@ class Supervisor:
             Evidence(
                 ending,
                 stopped=self._stop is not None,
+                going_down=ending.exit_code != 0 and is_shutting_down(),
                 log_tail=_tail(self._job.paths.log),
                 kernel_lines=self._kernel.lines(),
                 oom_kills=self._kernel.oom_kills(),

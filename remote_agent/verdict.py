@@ -57,7 +57,7 @@ of leptonai/gpud). 13, 31 and 43 are usually the program's own fault and not lis
 class Evidence:
     """``kernel_lines``: kernel messages since the job began; ``oom_kills``: by how much the
     host's OOM kill counter (/proc/vmstat) rose meanwhile; ``pci``: the addresses of the job's GPUs;
-    ``pids``: the processes of the job that were seen."""
+    ``pids``: the processes of the job that were seen; ``going_down``: the host is shutting down."""
 
     ending: Ending
     stopped: bool = False
@@ -66,6 +66,10 @@ class Evidence:
     oom_kills: int = 0
     pci: FrozenSet[str] = frozenset()
     pids: FrozenSet[int] = frozenset()
+    going_down: bool = False
+
+
+AGAIN = "run it again; a job that saves checkpoints can resume from them"
 
 
 def judge(seen: Evidence) -> Tuple[str, Verdict]:
@@ -81,7 +85,7 @@ def reboot(was: str, now: str) -> Verdict:
     return Verdict(
         "reboot",
         evidence="the host's boot id changed from %s to %s" % (was[:8], now[:8]),
-        hint="run it again (`rigup retry`); a job that saves checkpoints can resume from them",
+        hint=AGAIN,
     )
 
 
@@ -89,8 +93,7 @@ def supervisor_gone(evidence: str) -> Verdict:
     return Verdict(
         "lost",
         evidence=evidence,
-        hint="run it again (`rigup retry`); if it happens often, look for the OOM killer in "
-        "the host's kernel log",
+        hint="run it again; if it happens often, look for the OOM killer in the host's kernel log",
     )
 
 
@@ -102,6 +105,13 @@ def _stopped(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     if not seen.stopped:
         return None
     return STOPPED, _verdict(seen, "stopped-by-user", "a stop was asked for", "")
+
+
+def _host_went_down(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    """At a reboot every process gets SIGTERM; a job may well end with a code of its own."""
+    if not seen.going_down or seen.ending.exit_code == 0:
+        return None
+    return LOST, _verdict(seen, "reboot", "the host was going down", AGAIN)
 
 
 def _not_started(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -219,6 +229,7 @@ RULES: Tuple[Rule, ...] = (
     _not_started,
     _unknown,
     _success,
+    _host_went_down,
     _container_oom,
     _cuda_oom,
     _xid,

@@ -151,3 +151,27 @@ def test_gpu_jobs_wait_for_their_lease(provisioned: Rigup, project: Path) -> Non
     provisioned.ok("stop", first, "--grace", "1")
     provisioned.ok("logs", second, "--follow", timeout=60)
     assert state(provisioned, second) == "succeeded"
+
+
+def test_a_reboot_loses_the_running_job_by_name_and_starts_the_queued_one(
+    provisioned: Rigup, shell, project: Path
+) -> None:
+    words = ("--host", "lab02", "--runtime", "process", "--gpus", "2")
+
+    def start_on_lab02(*arguments: str) -> str:
+        script = ("train", "--script", "chatty.py", *words)
+        return provisioned.ok(*script, "--", *arguments, cwd=project).out.strip()
+
+    running, queued = start_on_lab02("9000"), start_on_lab02("3")
+    wait_for(lambda: state(provisioned, running) == "running", "the first job")
+    host = shell("lab02")
+    host.run("systemctl reboot", check=False)
+
+    def ended_by_itself() -> bool:
+        return "succeeded" in host.run(
+            f"cat /home/lab/.rigup/jobs/{queued}/state.json", check=False
+        )
+
+    wait_for(ended_by_itself, "the queued job to start without any contact", seconds=90)
+    lost = provisioned.ok("describe", running, "--json").json["job"]
+    assert (lost["state"], lost["verdict"]["cause"]) == ("lost", "reboot")

@@ -133,3 +133,11 @@ def test_evidence_is_short_and_free_of_escape_sequences():
     evidence = judge(Evidence(Ending(exit_code=1), log_tail=tail))[1].evidence
     assert len(evidence) < 500
     assert "\x1b" not in evidence
+
+
+def test_a_job_that_ends_while_the_host_goes_down_is_lost_to_the_reboot():
+    for ending in (Ending(signal=15), Ending(exit_code=143), Ending(exit_code=1)):
+        state, verdict = judge(Evidence(ending, going_down=True))
+        assert (state, verdict.cause) == ("lost", "reboot")
+    assert judge(Evidence(Ending(exit_code=0), going_down=True))[0] == "succeeded"
+    assert judge(Evidence(Ending(signal=15), stopped=True, going_down=True))[0] == "stopped"
