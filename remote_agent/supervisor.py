@@ -22,7 +22,6 @@ from remote_agent.processes import Identity, boot_id, identify, is_alive
 from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, TRANSITIONS, Verdict
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
-from remote_agent.shutdown import is_shutting_down
 from remote_agent.stopping import requested_grace
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
@@ -187,7 +186,7 @@ class Supervisor:
             Evidence(
                 ending,
                 stopped=self._stop is not None,
-                going_down=ending.exit_code != 0 and is_shutting_down(),
+                going_down=ending.exit_code != 0 and _host_goes_down(),
                 log_tail=_tail(self._job.paths.log),
                 kernel_lines=self._kernel.lines(),
                 oom_kills=self._kernel.oom_kills(),
@@ -280,6 +279,12 @@ def _guarded(
         starting = store.record(job_id).state == STARTING
         verdict = could_not_start(said, "see supervisor.err") if starting else supervisor_gone(said)
         _conclude(store, job_id, FAILED if starting else LOST, verdict)
+
+
+def _host_goes_down() -> bool:
+    from remote_agent.shutdown import is_shutting_down  # a supervisor waits in little memory
+
+    return is_shutting_down()
 
 
 def _conclude(store: JobStore, job_id: str, state: str, verdict: Verdict) -> None:
