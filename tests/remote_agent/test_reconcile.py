@@ -45,7 +45,7 @@ def test_another_boot_id_means_a_reboot(store, state):
     running(store, "boot-before", state)
     record, recovered = look(store, SUPERVISOR, PROGRAM)
     assert (record.state, record.verdict.cause) == (LOST, "reboot")
-    assert "retry" in record.verdict.hint
+    assert "again" in record.verdict.hint
     assert not recovered
 
 
