@@ -201,7 +201,8 @@ def find(
 
 def send_code(client: AgentClient, tree: CodeTree) -> str:
     """The snapshot's digest on the host; only files that it does not have travel."""
-    missing = client.partial_blobs(sorted(tree.files))
+    sizes = {entry.digest: entry.size for entry in tree.entries if entry.digest}
+    missing = client.partial_blobs(sorted(tree.files), sizes)
     large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
     small = [digest for digest in missing if digest not in large]
     client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from lab_program import Done, Rigup
 
+from provisioner.agent.boot_unit import boot_unit
+
 pytestmark = pytest.mark.e2e
 
 
@@ -114,3 +116,17 @@ def test_through_a_jump_host_of_the_inventory(provisioned: Rigup, shell, tmp_pat
     provisioned.ok("trust", "--host", "lab02", "--yes", *inventory)
     done = provisioned.ok("provision", "--host", "lab02", *inventory)
     assert "lab02: ok, 0 change(s)" in done.out
+
+
+@pytest.mark.parametrize("state_dir", [".rigup", "a dir/50%"])
+def test_systemd_accepts_the_boot_unit(provisioned: Rigup, shell, state_dir: str) -> None:
+    unit = boot_unit(state_dir)
+    script = (
+        f"mkdir -p /tmp/units && cat > /tmp/units/{unit.path.name} <<'UNIT'\n{unit.content}UNIT\n"
+        f"systemd-analyze verify --user /tmp/units/{unit.path.name} 2>&1 | grep {unit.path.name}"
+    )
+    assert shell("lab02").run(script, check=False) == ""
+    enabled = shell("lab02").run(
+        "readlink -f /home/lab/.config/systemd/user/default.target.wants/*"
+    )
+    assert enabled.strip().endswith("/rigup-agent.service")
