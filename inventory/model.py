@@ -53,6 +53,8 @@ class Host:
     ``python`` is the interpreter that process-runtime jobs use; ``state_dir`` is where the agent
     keeps jobs on the host, relative to the login user's home unless absolute. ``via`` is the
     inventory's host that ``jump`` names, None where ``jump`` is any other [user@]host[:port].
+    ``workspace`` and ``data_directories`` are absolute paths that the login user shall own;
+    ``docker_data_root`` is where Docker and containerd keep images, None for their default.
     """
 
     name: str
@@ -69,6 +71,9 @@ class Host:
     docker_source: str = "distro"
     driver_source: str = "vendor"
     driver_branch: str | None = None
+    docker_data_root: str | None = None
+    workspace: str | None = None
+    data_directories: tuple[str, ...] = ()
     mirrors: Mirrors = field(default_factory=Mirrors)
     container: ContainerSettings = field(default_factory=ContainerSettings)
     connect_timeout_s: float = 10.0

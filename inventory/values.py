@@ -163,6 +163,18 @@ def state_dir(node: Node) -> str:
     return text
 
 
+def remote_directory(node: Node) -> str:
+    """An absolute directory on the host, not the root itself."""
+    what = "an absolute directory on the host, such as /data/workspace"
+    text = scalar(node, what)
+    parts = text.split("/")
+    if not text.startswith("/") or not _REMOTE_PATH.fullmatch(text) or ".." in parts:
+        raise node.expected(what)
+    if not any(part not in ("", ".") for part in parts):
+        raise node.expected(what)
+    return text.rstrip("/")
+
+
 def fingerprint(node: Node) -> str:
     """A signing key's fingerprint as 40 upper-case hex digits; spaces in it are ignored."""
     what = "a key fingerprint of 40 hex digits"

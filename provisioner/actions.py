@@ -8,6 +8,7 @@ from typing import Protocol
 
 from provisioner.command import Command, Result
 from provisioner.errors import CommandFailed
+from provisioner.traces import Trace
 from provisioner.transport.base import Transport
 from provisioner.transport.upload import put_command
 
@@ -18,6 +19,10 @@ class Action(Protocol):
     @property
     def label(self) -> str:
         """A few words for people who watch; empty: the description serves."""
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """What it leaves on the host; recorded there before it is applied."""
 
     def describe(self) -> str:
         """One line, as exact as the action is."""
@@ -33,6 +38,7 @@ class Run:
     command: Command
     label: str = ""
     may_fail: bool = False
+    traces: tuple[Trace, ...] = ()
 
     def describe(self) -> str:
         return str(self.command)
@@ -52,6 +58,10 @@ class WriteFile:
     content: str
     mode: int = 0o644
     label: str = ""
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        return (Trace("file", str(self.path)),)
 
     def describe(self) -> str:
         return f"write {self.path}"

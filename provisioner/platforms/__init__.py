@@ -2,10 +2,11 @@
 
 from provisioner.errors import BlockedError
 from provisioner.facts.os import OsFacts
-from provisioner.platforms.base import Platform, VendorSource
-from provisioner.platforms.debian import SUPPORTED, Debian
+from provisioner.platforms.base import Platform, VendorSource, named
+from provisioner.platforms.debian import Debian
+from provisioner.platforms.ubuntu import Ubuntu
 
-ALL_PLATFORMS: tuple[Platform, ...] = (Debian(),)
+ALL_PLATFORMS: tuple[Platform, ...] = (Debian(), Ubuntu())
 
 
 def platform_of(os: OsFacts) -> Platform:
@@ -13,10 +14,9 @@ def platform_of(os: OsFacts) -> Platform:
     for platform in ALL_PLATFORMS:
         if platform.supports(os):
             return platform
-    known = ", ".join(f"{name} {version}" for name, version in SUPPORTED)
     raise BlockedError(
         f"{os.pretty_name} on {os.architecture} is not supported",
-        remedy=f"use one of: {known} (x86_64 or aarch64)",
+        remedy=f"use one of: {named(ALL_PLATFORMS)} (x86_64 or aarch64)",
     )
 
 

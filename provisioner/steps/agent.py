@@ -15,6 +15,7 @@ from provisioner.command import Command
 from provisioner.facts import AGENT, LOGIN, OS, PYTHON, Facts
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
+from provisioner.traces import Trace
 from provisioner.transport.base import Transport
 
 OLDEST_PYTHON = (3, 8)
@@ -29,6 +30,10 @@ class DeployAgent:
     digest: str
     label: str = "upload the agent"
 
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        return (Trace("directory", f"{self.state_dir}/agent", "rigup's own builds"),)
+
     def describe(self) -> str:
         return f"upload the agent as {self.state_dir}/agent/{self.digest[:12]}….pyz"
 
@@ -42,6 +47,10 @@ class EnableBootUnit:
 
     unit: BootUnit
     label: str = "enable the boot unit"
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        return (Trace("file", f"~/{self.unit.path}"), Trace("file", f"~/{self.unit.link}"))
 
     def describe(self) -> str:
         return f"write ~/{self.unit.path}, enable it as ~/{self.unit.link}"
@@ -70,7 +79,8 @@ class Agent:
         if facts[OS].systemd and not login.is_root and not login.lingers:
             reasons.append(f"jobs of {login.user} would end with the last logout (no lingering)")
             linger = Command.of("loginctl", "enable-linger", login.user, sudo=True)
-            actions.append(Run(linger, f"loginctl enable-linger {login.user}"))
+            label = f"loginctl enable-linger {login.user}"
+            actions.append(Run(linger, label, traces=(Trace("linger", login.user),)))
         unit = boot_unit(host.state_dir)
         if facts[OS].systemd and sha256(unit.content.encode()).hexdigest() not in found.boot_units:
             reasons.append("queued jobs would not start after a boot")

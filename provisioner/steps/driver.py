@@ -11,11 +11,6 @@ from provisioner.hardware import DriverChoice, choose_driver
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
 
-# The pinning package must be installed before the driver is resolved: in one transaction apt takes
-# the newest branch (driver installation guide, version locking).
-PACKAGE = {"open": "nvidia-open", "proprietary": "cuda-drivers"}
-"""Driver installation guide: metapackages of NVIDIA's own repository."""
-
 REBOOT = "reboot the host when nobody needs it, then provision again"
 
 
@@ -31,7 +26,7 @@ class Driver:
         if gpu.gpus:
             return _working(gpu)
         choice = choose_driver(gpu.pci, host.driver_branch)
-        if not _is_installed(facts, choice) and not _has_foreign_driver(gpu):
+        if not _is_installed(facts, host, choice) and not _has_foreign_driver(gpu):
             return _installation(facts, host, choice)
         return _not_loaded(gpu)
 
@@ -55,9 +50,10 @@ def _missing(gpu: GpuFacts) -> str:
     return f"; {missing} more on the bus not answering, see dmesg" if missing > 0 else ""
 
 
-def _is_installed(facts: Facts, choice: DriverChoice) -> bool:
+def _is_installed(facts: Facts, host: Host, choice: DriverChoice) -> bool:
     versions = facts[PACKAGES].versions
-    return PACKAGE[choice.flavour] in versions or "nvidia-driver" in versions
+    wanted = platform_of(facts[OS]).driver_packages(choice, host.driver_source)
+    return all(name in versions for name in wanted) or "nvidia-driver" in versions
 
 
 def _has_foreign_driver(gpu: GpuFacts) -> bool:
@@ -66,21 +62,9 @@ def _has_foreign_driver(gpu: GpuFacts) -> bool:
 
 
 def _installation(facts: Facts, host: Host, choice: DriverChoice) -> Outcome:
-    if host.driver_source != "vendor":
-        return Blocked(
-            "installing the driver from the distribution's archive is not supported yet",
-            "set driver_source: vendor, or install the distribution's driver by hand",
-        )
-    os = facts[OS]
-    platform = platform_of(os)
-    source = platform.vendor_source("nvidia", os, host)
     return Change(
         f"no NVIDIA driver; chosen: {choice.branch}, {choice.flavour} modules ({choice.why})",
-        (
-            *platform.source_actions(source, facts),
-            *platform.install(f"nvidia-driver-pinning-{choice.branch}"),
-            *platform.install(PACKAGE[choice.flavour]),
-        ),
+        platform_of(facts[OS]).driver_actions(choice, facts, host),
         needs_reboot=True,
     )
 

@@ -25,7 +25,7 @@ from provisioner.facts.packages import PackageFacts
 from provisioner.facts.python import PythonFacts
 from provisioner.facts.sources import SourceFacts
 from provisioner.facts.toolkit import ToolkitFacts
-from provisioner.platforms import debian, platform_of
+from provisioner.platforms import apt, platform_of
 
 CASES = Path(__file__).parents[1] / "cases" / "steps"
 
@@ -102,9 +102,8 @@ def _sources(names: list[str], facts: Facts, host: Host) -> SourceFacts:
     """The named vendor sources as rigup itself would have put them there."""
 
     wanted = [platform_of(facts[OS]).vendor_source(name, facts[OS], host) for name in names]
-    keys = {str(debian._key_path(source)): "0" * 64 for source in wanted}
+    keys = {str(apt.key_path(source)): "0" * 64 for source in wanted}
     files = {
-        str(debian._source_path(source)): debian._deb822(source, debian._key_path(source))
-        for source in wanted
+        str(apt.source_path(source)): apt.deb822(source, apt.key_path(source)) for source in wanted
     }
     return SourceFacts(files, keys)

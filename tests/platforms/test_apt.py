@@ -21,13 +21,19 @@ from provisioner.facts.os import OsFacts
 from provisioner.facts.sources import SourceFacts
 from provisioner.openpgp import fingerprints
 from provisioner.platforms import ALL_PLATFORMS, VendorSource, platform_of
-from provisioner.platforms.debian import FETCH_KEY, SUPPORTED, Debian, FetchKey
+from provisioner.platforms.apt import FETCH_KEY
+from provisioner.platforms.debian import Debian
+from provisioner.platforms.keys import FetchKey
+from provisioner.platforms.ubuntu import Ubuntu
 from provisioner.transport.fake import FakeTransport
 
 KEYS = Path(__file__).parents[1] / "cases" / "keys"
 RSA = "EDA30D1EDFFCAB85F72A1547275A59131C745E80"
 ED25519 = "34D8157F40C80A34B16954AE48D7779D3E887A47"
 HOST = Host("gpu01", "gpu01")
+SUPPORTED = [
+    (platform.os_id, version) for platform in (Debian(), Ubuntu()) for version in platform.codenames
+]
 VENDORS = ("nvidia", "container_toolkit", "docker")
 
 
@@ -36,7 +42,7 @@ def facts(system: str = "debian12") -> Facts:
 
 
 def source(name: str, system: str = "debian12", host: Host = HOST) -> VendorSource:
-    return Debian().vendor_source(name, facts(system)[OS], host)
+    return platform_of(facts(system)[OS]).vendor_source(name, facts(system)[OS], host)
 
 
 def written(of: VendorSource, system: str = "debian12") -> str:
@@ -164,7 +170,7 @@ def test_a_web_page_instead_of_a_key_is_refused() -> None:
 
 def test_nothing_is_stored_before_the_key_was_checked() -> None:
     host = FakeTransport(lambda command: Result(command, 0, b"no key"))
-    action = FetchKey(source("nvidia"), PurePosixPath("/etc/k"))
+    action = FetchKey(source("nvidia"), PurePosixPath("/etc/k"), FETCH_KEY)
     with pytest.raises(StepFailed):
         action.apply(host)
     assert len(host.commands) == 1
@@ -193,7 +199,7 @@ def test_the_key_is_downloaded_by_apts_own_helper_into_a_bounded_answer(tmp_path
 
 @pytest.mark.parametrize("system", ["debian12", "debian13", "ubuntu2404", "arm"])
 def test_supported_systems(system: str) -> None:
-    assert platform_of(facts(system)[OS]).name == "debian"
+    assert facts(system)[OS].id == platform_of(facts(system)[OS]).name
 
 
 def test_every_supported_release_has_complete_sources() -> None:
@@ -203,7 +209,7 @@ def test_every_supported_release_has_complete_sources() -> None:
                 facts()[OS], id=system, version=release, codename="code", architecture=architecture
             )
             for name in VENDORS:
-                found = Debian().vendor_source(name, os, HOST)
+                found = platform_of(os).vendor_source(name, os, HOST)
                 assert "{" not in found.uri + found.key_url + found.suite
                 assert found.uri.startswith("https://")
                 assert re.fullmatch(r"[0-9A-F]{40}", found.key_fingerprint)

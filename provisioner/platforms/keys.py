@@ -1,0 +1,64 @@
+"""Signing keys: fetched on the host, compared here with the pinned fingerprint, then filed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from provisioner import openpgp
+from provisioner.actions import run_checked
+from provisioner.command import Command
+from provisioner.errors import StepFailed
+from provisioner.platforms.base import VendorSource
+from provisioner.traces import Trace
+from provisioner.transport.base import Transport
+from provisioner.transport.upload import put_command
+
+
+@dataclass(frozen=True)
+class FetchKey:
+    """Download a signing key on the host and file it, if it is the pinned one.
+
+    ``script`` prints what lies at the URL ``$1``: every package manager's network settings
+    (proxies, authorities) are its own.
+    """
+
+    source: VendorSource
+    path: PurePosixPath
+    script: str
+    label: str = ""
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        return (Trace("file", str(self.path)),)
+
+    def describe(self) -> str:
+        return (
+            f"download {self.source.key_url}, require fingerprint "
+            f"{self.source.key_fingerprint}, write {self.path}"
+        )
+
+    def apply(self, transport: Transport) -> None:
+        fetched = run_checked(transport, Command.sh(self.script, self.source.key_url, sudo=True))
+        self._require_pinned(fetched.stdout, transport.host_name)
+        key = openpgp.armored(fetched.stdout)
+        run_checked(transport, put_command(key, self.path, sudo=True))
+
+    def _require_pinned(self, key: bytes, host: str) -> None:
+        wanted = self.source.key_fingerprint.upper()
+        try:
+            found = openpgp.fingerprints(key)
+        except ValueError as error:
+            raise StepFailed(
+                f"{self.source.key_url} is no signing key: {error}",
+                host=host,
+                remedy="check the mirror's key_url in the inventory",
+            ) from error
+        if set(found) != {wanted}:
+            raise StepFailed(
+                f"{self.source.key_url} holds another key ({', '.join(found)}) than the pinned "
+                f"{wanted}; nothing was installed from it",
+                host=host,
+                remedy="find out who changed the key; pin key_fingerprint in the inventory only "
+                "if you have verified it",
+            )
