@@ -12,9 +12,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -23,16 +22,26 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from inventory import Host, Inventory, InventoryError, find_inventory, load_inventory
-from provisioner import arguments, outcome, show, terminal, trust
-from provisioner import jobs as job_facade
-from provisioner.containers import on_hosts as containers
-from provisioner.containers import ssh_fragment
-from provisioner.containers.facade import Wish, alias_of
-from provisioner.containers.services import Service, tunnel_words
+from provisioner import arguments, outcome, show, terminal
 from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
-from provisioner.provisioning import provision_hosts, read_facts
-from remote_agent.protocol.job import JobRecord
+from provisioner.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from provisioner import jobs as job_facade
+    from provisioner import lab, provisioning, trust
+    from provisioner.containers import facade, services, ssh_fragment
+    from provisioner.containers import on_hosts as containers
+    from remote_agent.protocol.job import JobRecord
+else:  # no command needs all of them
+    containers = LazyModule("provisioner.containers.on_hosts")
+    facade = LazyModule("provisioner.containers.facade")
+    job_facade = LazyModule("provisioner.jobs")
+    lab = LazyModule("provisioner.lab")
+    provisioning = LazyModule("provisioner.provisioning")
+    services = LazyModule("provisioner.containers.services")
+    ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
+    trust = LazyModule("provisioner.trust")
 
 Text = str | None
 
@@ -120,7 +129,7 @@ def provision(
     """Bring hosts to: Docker, NVIDIA driver, container toolkit, agent; and prove it."""
     hosts = _hosts(host, group, all_, inventory)
     password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
-    reports = provision_hosts(
+    reports = provisioning.provision_hosts(
         hosts, terminal.progress_lines(hosts), only_check=check, sudo_password=password
     )
     if json:
@@ -145,7 +154,7 @@ def facts(
     password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
     results = job_facade.on_each(
         _hosts(host, group, all_, inventory),
-        lambda one: dict(read_facts(one, sudo_password=password).items()),
+        lambda one: dict(provisioning.read_facts(one, sudo_password=password).items()),
     )
     if json:
         print(show.as_json(show.results_json(results)))
@@ -388,14 +397,14 @@ def container_up(
     inventory: Text = None,
 ) -> int:
     """Start an SSH-enabled PyTorch container; then `ssh HOST-torch` works."""
-    wish = Wish(name=name, image=image, gpus=gpus, recreate=recreate)
+    wish = facade.Wish(name=name, image=image, gpus=gpus, recreate=recreate)
     results = job_facade.on_each(
         _hosts(host, None, False, inventory),
         lambda one: containers.up(one, wish, terminal.note),
     )
     for one, info, _ in results:
         if info is not None:
-            print(show.container_up(alias_of(one, name), info))
+            print(show.container_up(facade.alias_of(one, name), info))
     terminal.complain_all(results)
     return outcome.exit_code_of(results)
 
@@ -438,7 +447,7 @@ def container_ssh(
     words = arguments.after_dashes(sys.argv)
     containers.require_alias(one, name)
     remote = [shlex.join(words)] if words else []
-    os.execvp("ssh", ["ssh", alias_of(one, name), *remote])  # noqa: S606
+    os.execvp("ssh", ["ssh", facade.alias_of(one, name), *remote])  # noqa: S606
 
 
 @command(
@@ -462,7 +471,7 @@ def container_down(
     )
     for one, removed, error in results:
         if error is None:
-            print(f"{alias_of(one, name)}: {'removed' if removed else 'was not there'}")
+            print(f"{facade.alias_of(one, name)}: {'removed' if removed else 'was not there'}")
     terminal.complain_all(results)
     return outcome.exit_code_of(results)
 
@@ -505,8 +514,6 @@ def tensorboard(
 @command(help={"hosts": "how many", "distro": "debian12, debian13, or both separated by a comma"})
 def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13") -> int:
     """Start practice hosts in local Docker: real systems, SIMULATED GPUs."""
-    from provisioner import lab
-
     made = lab.up(
         arguments.whole_number(hosts, "--hosts", 1, 32),
         distros=distro.split(","),
@@ -520,8 +527,6 @@ def lab_up(context: Context, hosts: str = "2", distro: str = "debian12,debian13"
 @command(help=JSON_HELP)
 def lab_status(context: Context, json: bool = False) -> int:
     """The practice hosts."""
-    from provisioner import lab
-
     found = lab.status(rigup_home())
     print(show.as_json(found) if json else show.lab(found))
     return ExitCode.DONE
@@ -530,8 +535,6 @@ def lab_status(context: Context, json: bool = False) -> int:
 @command(help={"images": "remove the cached images too"})
 def lab_down(context: Context, images: bool = False) -> int:
     """Remove the practice hosts and what belongs to them."""
-    from provisioner import lab
-
     hosts = lab.status(rigup_home()).hosts
     removed = lab.down(rigup_home(), images=images)
     ssh_fragment.forget_hosts(host.name for host in hosts)
@@ -583,11 +586,13 @@ def _follow(host: Host, job_id: str, offset: int) -> ExitCode:
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
 
 
-def _tunnel(host: Host, name: str, service: Service, port: str) -> int:
+def _tunnel(host: Host, name: str, service: services.Service, port: str) -> int:
     local = arguments.whole_number(port, "--port", 1, 65535)
     print(service.url(local), flush=True)
     terminal.note("ctrl-c closes the tunnel; the service goes on")
-    return subprocess.run(tunnel_words(alias_of(host, name), service, local)).returncode
+    return subprocess.run(
+        services.tunnel_words(facade.alias_of(host, name), service, local)
+    ).returncode
 
 
 def _namespace() -> Collection:
@@ -615,11 +620,11 @@ def _namespace() -> Collection:
         ("down", container_down),
     ):
         container.add_task(body, name=name)
-    lab = Collection("lab")
+    practice = Collection("lab")
     for name, body in (("up", lab_up), ("status", lab_status), ("down", lab_down)):
-        lab.add_task(body, name=name)
+        practice.add_task(body, name=name)
     root.add_collection(container)
-    root.add_collection(lab)
+    root.add_collection(practice)
     return root
 
 
@@ -635,7 +640,12 @@ class _Rigup(Program):
         except ParseError as error:
             raise Exit(f"{error}\ntry: rigup --list", code=int(ExitCode.USAGE)) from error
 
+    def print_version(self) -> None:
+        from importlib.metadata import version
+
+        print(f"rigup {version('rigup')}")
+
 
 def main() -> None:
     """The console script ``rigup``."""
-    _Rigup(namespace=namespace, version=version("rigup"), name="rigup", binary="rigup").run()
+    _Rigup(namespace=namespace, name="rigup", binary="rigup").run()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.errors import ExitCode
-from provisioner.jobs import PerHost
+
+if TYPE_CHECKING:
+    from provisioner.jobs import PerHost
 
 
 def exit_code_of(results: Sequence[PerHost[Any]]) -> ExitCode:
@@ -14,8 +16,8 @@ def exit_code_of(results: Sequence[PerHost[Any]]) -> ExitCode:
 
 
 def worst_code(codes: Sequence[ExitCode]) -> ExitCode:
-    """A failure outweighs a wait: 1 over 3 over 0."""
-    for code in (ExitCode.FAILED, ExitCode.USAGE, ExitCode.BLOCKED):
+    """A failure outweighs a wait, a person's ctrl-c everything: 130 over 1 over 3 over 0."""
+    for code in (ExitCode.INTERRUPTED, ExitCode.FAILED, ExitCode.USAGE, ExitCode.BLOCKED):
         if code in codes:
             return code
     return ExitCode.DONE

@@ -6,16 +6,18 @@ import dataclasses
 import json
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provisioner.command import MASK
-from provisioner.containers.engine import ContainerInfo
 from provisioner.errors import RigupError
-from provisioner.jobs import PerHost
-from provisioner.lab import Lab
-from provisioner.runner import HostReport, StepReport
 from provisioner.text import printable
 from remote_agent.protocol.job import JobRecord, Verdict
+
+if TYPE_CHECKING:
+    from provisioner.containers.engine import ContainerInfo
+    from provisioner.jobs import PerHost
+    from provisioner.lab import Lab
+    from provisioner.runner import HostReport, StepReport
 
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
 MARKS = {"ok": "=", "changed": "+", "would-change": "~", "blocked": "!", "failed": "x"}

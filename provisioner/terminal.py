@@ -6,13 +6,15 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from inventory import Host
 from provisioner import show
 from provisioner.errors import RigupError
-from provisioner.jobs import PerHost
 from provisioner.text import printable
+
+if TYPE_CHECKING:
+    from provisioner.jobs import PerHost
 
 NOTE_LIMIT = 20_000
 

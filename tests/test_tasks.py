@@ -75,8 +75,8 @@ def rigup(
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("RIGUP_HOME", str(tmp_path / "rigup"))
     monkeypatch.delenv("RIGUP_INVENTORY", raising=False)
-    monkeypatch.setattr(tasks.job_facade, "SshTransport", refuse_connections)
-    monkeypatch.setattr(tasks.job_facade, "connect", refuse_connections)
+    monkeypatch.setattr("provisioner.jobs.SshTransport", refuse_connections)
+    monkeypatch.setattr("provisioner.jobs.connect", refuse_connections)
     return Command(capfdbinary, monkeypatch, tmp_path / "work")
 
 
@@ -147,7 +147,7 @@ def test_a_variable_that_is_set_here_is_accepted_and_not_shown(
         asked.append((host, request))
         return RECORD
 
-    monkeypatch.setattr(tasks.job_facade, "train", train)
+    monkeypatch.setattr("provisioner.jobs.train", train)
     words = "train --script train.py --host gpu01 --env HF_TOKEN --env A=b=c --env EMPTY= --gpus 2"
     done = rigup(*words.split(), "--", "--lr", "1e-4", "two words")
     assert (done.code, done.out) == (0, "train-1\n")
@@ -203,7 +203,7 @@ def test_a_host_that_fails_gives_its_error_and_exit_code(
     def fail(host: Host, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(tasks, "read_facts", fail)
+    monkeypatch.setattr("provisioner.provisioning.read_facts", fail)
     done = rigup("facts", "--host", "gpu01")
     assert done.code == code
     assert f"gpu01: {error.message}\ntry: {error.remedy}" in done.err
@@ -219,7 +219,7 @@ def test_one_bad_host_hides_no_other(rigup: Command, monkeypatch: pytest.MonkeyP
             raise ConnectError("no answer")
         return Found()
 
-    monkeypatch.setattr(tasks, "read_facts", read)
+    monkeypatch.setattr("provisioner.provisioning.read_facts", read)
     done = rigup("facts", "--all")
     assert done.code == 1
     assert "gpu02\n  os: fine" in done.out
@@ -251,7 +251,7 @@ def reported(*reports: HostReport) -> Any:
 def test_provisions_exit_code_is_that_of_the_worst_host(
     rigup: Command, monkeypatch: pytest.MonkeyPatch, reports: list[HostReport], code: int
 ) -> None:
-    monkeypatch.setattr(tasks, "provision_hosts", reported(*reports))
+    monkeypatch.setattr("provisioner.provisioning.provision_hosts", reported(*reports))
     done = rigup("provision", "--all", "--check")
     assert done.code == code
     assert all(f"{report.host}: " in done.out for report in reports)
@@ -265,8 +265,8 @@ def test_pinning_needs_a_person(rigup: Command, monkeypatch: pytest.MonkeyPatch)
         return [Offer(host, ("ssh-ed25519", "AAAA"), "192.0.2.1", False)]
 
     pinned: list[str] = []
-    monkeypatch.setattr(tasks.trust, "offered_keys", offered_keys)
-    monkeypatch.setattr(tasks.trust, "pin", lambda name, keys: pinned.append(name))
+    monkeypatch.setattr("provisioner.trust.offered_keys", offered_keys)
+    monkeypatch.setattr("provisioner.trust.pin", lambda name, keys: pinned.append(name))
     monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: SIM115
     done = rigup("trust", "--host", "gpu01")
     sys.stdin.close()
@@ -284,7 +284,7 @@ def test_what_the_disk_refuses_is_a_message(
     def full(host: Host, **options: object) -> None:
         raise OSError(28, "No space left on device", "/outputs/model.bin")
 
-    monkeypatch.setattr(tasks, "read_facts", full)
+    monkeypatch.setattr("provisioner.provisioning.read_facts", full)
     is_one_clear_message(
         rigup("facts", "--host", "gpu01"), "No space left on device", "model.bin", code=1
     )
@@ -312,8 +312,8 @@ def test_a_log_is_printed_byte_for_byte(
     start: int,
 ) -> None:
     host = Host("gpu01", "gpu01")
-    monkeypatch.setattr(tasks.job_facade, "find", lambda *arguments, **options: (host, RECORD))
-    monkeypatch.setattr(tasks.job_facade, "with_agent", lambda one, work: work(LogClient()))
+    monkeypatch.setattr("provisioner.jobs.find", lambda *arguments, **options: (host, RECORD))
+    monkeypatch.setattr("provisioner.jobs.with_agent", lambda one, work: work(LogClient()))
     done = rigup("logs", "train-1", *options)
     assert (done.code, done.raw) == (0, LogClient.log[start:])
 
