@@ -9,6 +9,9 @@ from provisioner.facts.base import Fact, Output, key_values
 
 NVIDIA_VENDOR = "0x10de"
 DISPLAY_CLASSES = ("0x0300", "0x0302")
+NVSWITCH_CLASS = "0x0680"
+OLDEST_NVSWITCH = 0x1AC0
+"""Bridges of that class with lower ids are mainboard chipsets (pci-ids)."""
 NOT_AVAILABLE = {"", "N/A", "[N/A]", "[Not Supported]", "[Unknown Error]"}
 
 
@@ -23,13 +26,17 @@ class PciGpu:
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as the driver knows it; None where the driver answers N/A. Memory in MiB."""
+    """A GPU as the driver knows it; None where the driver answers N/A. Memory in MiB.
+
+    ``persistence``: the driver stays initialised when nobody uses the GPU.
+    """
 
     index: int
     uuid: str
     name: str
     memory_mib: int | None
     compute_capability: str | None
+    persistence: bool | None = None
 
     @property
     def simulated(self) -> bool:
@@ -37,9 +44,24 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class GpuProcess:
+    """A process that computes on a GPU; ``?`` where ps does not show who or what it is."""
+
+    pid: int
+    user: str
+    name: str
+    gpu_uuid: str | None
+
+
+@dataclass(frozen=True)
 class GpuFacts:
-    """``module_version``: the loaded nvidia kernel module's; ``smi_error``: why nvidia-smi, if
-    installed, gave no list."""
+    """``module_version``: the loaded nvidia kernel module's; ``module_on_disk``: what the running
+    kernel would load; ``smi_error``: why nvidia-smi, if installed, gave no list.
+
+    Flavours are open or proprietary, None where that cannot be told. ``library_version``: the user
+    space's. ``runfile``: the driver came from NVIDIA's own installer, no package. ``nvswitches``:
+    those on the bus. ``vgpu``: the host is a guest with a licensed share of a GPU.
+    """
 
     pci: tuple[PciGpu, ...]
     module_version: str | None
@@ -49,35 +71,72 @@ class GpuFacts:
     driver_version: str | None
     smi_error: str | None
     nouveau_loaded: bool
+    module_flavour: str | None = None
+    disk_flavour: str | None = None
+    library_version: str | None = None
+    runfile: bool = False
+    nvswitches: int = 0
+    vgpu: bool = False
+    processes: tuple[GpuProcess, ...] = ()
+
+    @property
+    def present(self) -> bool:
+        """Is there an NVIDIA GPU at all?"""
+        return bool(self.pci or self.gpus)
 
 
 SCRIPT = r"""
 for device in /sys/bus/pci/devices/*; do
-  [ "$(cat "$device/vendor" 2>/dev/null)" = 0x10de ] || continue
+  [ -r "$device/vendor" ] && read -r vendor < "$device/vendor" && [ "$vendor" = 0x10de ] || continue
+  read -r class < "$device/class"
+  read -r id < "$device/device"
   driver=none
-  [ -e "$device/driver" ] && driver=$(basename "$(readlink -f "$device/driver")")
-  printf 'pci|%s|%s|%s|%s\n' "${device##*/}" "$(cat "$device/class")" \
-    "$(cat "$device/device")" "$driver"
+  [ -e "$device/driver" ] && driver=$(readlink -f "$device/driver")
+  printf 'pci|%s|%s|%s|%s\n' "${device##*/}" "$class" "$id" "${driver##*/}"
 done
 [ -r /sys/module/nvidia/version ] && echo "module=$(cat /sys/module/nvidia/version)"
-[ -r /sys/module/nvidia/version ] || {
-  [ -r /proc/driver/nvidia/version ] && \
-    echo "module=$(grep -Eo '[0-9]{3}\.[0-9]+(\.[0-9]+)?' /proc/driver/nvidia/version | head -n1)"
-}
+if [ -r /proc/driver/nvidia/version ]; then
+  told=$(head -n1 /proc/driver/nvidia/version)
+  [ -r /sys/module/nvidia/version ] ||
+    echo "module=$(echo "$told" | grep -Eo '[0-9]{3}\.[0-9]+(\.[0-9]+)?' | head -n1)"
+  case $told in *"Open Kernel Module"*) echo flavour=open ;; *) echo flavour=proprietary ;; esac
+fi
 [ -d /sys/module/nouveau ] && echo nouveau=1
-disk=$(modinfo -F version nvidia 2>/dev/null) && [ -n "$disk" ] && echo "disk=$disk"
+for name in nvidia nvidia-current nvidia-current-open; do
+  disk=$(modinfo "$name" 2>/dev/null) || continue
+  echo "$disk" | sed -n 's/^version: */disk=/p; s/^license: */license=/p'
+  break
+done
+library=$(ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 /{s/.*=> //p;q;}')
+[ -n "$library" ] && echo "library=$(readlink -f "$library")"
+command -v nvidia-uninstall >/dev/null && echo runfile=1
+[ -e /etc/nvidia/gridd.conf ] && echo vgpu=1
+ask() { limited nvidia-smi --format=csv,noheader,nounits "$@" 2>&1; }
 if command -v nvidia-smi >/dev/null; then
   echo smi=1
   {
-    limited nvidia-smi --format=csv,noheader,nounits \
-      --query-gpu=index,uuid,driver_version,memory.total,compute_cap,name 2>&1 ||
+    ask --query-gpu=index,uuid,driver_version,memory.total,compute_cap,persistence_mode,name ||
       echo "nvidia-smi ended with status $?"
-  } | sed 's/^/gpu|/'
+  } | sed 's/^/gpu|/' &
+  users=$(ask --query-compute-apps=gpu_uuid,pid | grep '^GPU-' | head -n 256)
+  wait
+  if [ -n "$users" ]; then
+    echo "$users" | sed 's/^/app|/'
+    ps -o pid=,user:32=,comm= -p "$(echo "$users" | sed 's/.*, *//' | sort -u | paste -sd, -)" |
+      sed 's/^ */ps|/'
+  fi
 fi
 exit 0
 """
 
-ROW = re.compile(r"^(\d+), (GPU-[\w-]+), ([^,]+), ([^,]+), ([^,]+), (.+)$")
+ROW = re.compile(
+    r"^(?P<index>\d+), (?P<uuid>GPU-[\w-]+), (?P<driver>[^,]+), (?P<memory>[^,]+), "
+    r"(?P<capability>[^,]+), (?:(?P<persistence>Enabled|Disabled|N/A|\[[^],]+\]), )?(?P<name>.+)$"
+)
+APP = re.compile(r"^(GPU-[\w-]+), (\d+)$")
+PROCESS = re.compile(r"^(\d+) +(\S+) +(.+)$")
+LICENSES = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
+PERSISTENCE = {"Enabled": True, "Disabled": False}
 
 
 def parse(output: Output) -> GpuFacts:
@@ -91,30 +150,64 @@ def parse(output: Output) -> GpuFacts:
         module_on_disk=values.get("disk") or None,
         smi_installed=values.get("smi") == "1",
         gpus=tuple(_gpu(row) for row in rows),
-        driver_version=_available(rows[0][3]) if rows else None,
+        driver_version=_available(rows[0]["driver"]) if rows else None,
         smi_error=None if rows or not answers else " ".join(answers)[:300],
         nouveau_loaded=values.get("nouveau") == "1",
+        module_flavour=values.get("flavour"),
+        disk_flavour=LICENSES.get(values.get("license", "")),
+        library_version=_library(values.get("library", "")),
+        runfile=values.get("runfile") == "1",
+        nvswitches=sum(_is_nvswitch(*fields) for fields in _bus(lines)),
+        vgpu=values.get("vgpu") == "1",
+        processes=tuple(_processes(lines)),
     )
 
 
+def _bus(lines: list[str]) -> list[list[str]]:
+    """Address, class, device and driver of every NVIDIA device."""
+    return [line.split("|")[1:] for line in lines if line.startswith("pci|")]
+
+
 def _pci(lines: list[str]) -> list[PciGpu]:
-    fields = [line.split("|")[1:] for line in lines if line.startswith("pci|")]
     return [
         PciGpu(address, device, None if driver == "none" else driver)
-        for address, pci_class, device, driver in fields
+        for address, pci_class, device, driver in _bus(lines)
         if pci_class.startswith(DISPLAY_CLASSES)
     ]
 
 
+def _is_nvswitch(address: str, pci_class: str, device: str, driver: str) -> bool:
+    return pci_class.startswith(NVSWITCH_CLASS) and int(device, 16) >= OLDEST_NVSWITCH
+
+
 def _gpu(row: re.Match[str]) -> Gpu:
-    memory = _available(row[4])
+    memory = _available(row["memory"])
     return Gpu(
-        index=int(row[1]),
-        uuid=row[2],
-        name=row[6].strip(),
+        index=int(row["index"]),
+        uuid=row["uuid"],
+        name=row["name"].strip(),
         memory_mib=int(memory) if memory and memory.isdigit() else None,
-        compute_capability=_available(row[5]),
+        compute_capability=_available(row["capability"]),
+        persistence=PERSISTENCE.get(row["persistence"] or ""),
     )
+
+
+def _library(path: str) -> str | None:
+    """The version that the library's file name carries."""
+    found = re.search(r"\.so\.(\d{3}\.[\d.]+)$", path)
+    return found[1] if found else None
+
+
+def _processes(lines: list[str]) -> list[GpuProcess]:
+    told = {
+        row[1]: (row[2], row[3])
+        for line in lines
+        if line.startswith("ps|") and (row := PROCESS.match(line[3:].strip()))
+    }
+    apps = [
+        row for line in lines if line.startswith("app|") and (row := APP.match(line[4:].strip()))
+    ]
+    return [GpuProcess(int(app[2]), *told.get(app[2], ("?", "?")), app[1]) for app in apps]
 
 
 def _available(text: str) -> str | None:
