@@ -59,11 +59,15 @@ class FactUnreadable(RigupError):
 @dataclass(frozen=True)
 class Fact(Generic[T]):
     """One subject. ``parse`` may raise ValueError: the fact is then unreadable, not absent. So it
-    is where an answer has another shape than the parser takes for granted."""
+    is where an answer has another shape than the parser takes for granted.
+
+    ``slow``: the script asks a driver, a daemon or a large program, so it runs beside the others.
+    """
 
     name: str
     script: str
     parse: Callable[[Output], T]
+    slow: bool = False
 
 
 class Facts:
@@ -104,20 +108,30 @@ def gather(
 
 
 def compose(facts: Sequence[Fact[Any]], nonce: str) -> str:
-    """The script: every snippet in a subshell, its output bounded, between two marked lines."""
-    sections = [
-        f"printf '\\n{nonce} begin {fact.name}\\n'\n"
-        f"{{ (\n{fact.script.strip()}\n) </dev/null 2>&1; printf '\\n{nonce} exit %s\\n' \"$?\"; }}"
-        f" | head -c {SECTION_BYTES}\n"
-        for fact in facts
-    ]
-    return PRELUDE + "".join(sections) + f"printf '\\n{nonce} end\\n'\n"
+    """The script: every snippet in a subshell, its output bounded, between two marked lines.
+
+    Slow snippets run all at once, beside the quick ones, which run one after the other. Each slow
+    one's output waits in a pipe until those before it have printed, so no two get mixed up.
+    """
+    body = "".join(f"{_section(fact, nonce)}\n" for fact in facts if not fact.slow)
+    for fact in facts:
+        if fact.slow:
+            body = f"{_section(fact, nonce)} | {{\n{body}cat\n}}\n"
+    return f"{PRELUDE}{body}printf '\\n{nonce} end\\n'\n"
 
 
 def parse(text: str, facts: Sequence[Fact[Any]], nonce: str) -> dict[str, Any]:
     """Section by section; a broken one makes its fact Unreadable and harms no other."""
     outputs = dict(_sections(text, nonce))
     return {fact.name: _parse_one(fact, outputs.get(fact.name)) for fact in facts}
+
+
+def _section(fact: Fact[Any], nonce: str) -> str:
+    return (
+        f"{{ printf '\\n{nonce} begin {fact.name}\\n'\n"
+        f"(\n{fact.script.strip()}\n) </dev/null 2>&1; printf '\\n{nonce} exit %s\\n' \"$?\"; }}"
+        f" | head -c {SECTION_BYTES}"
+    )
 
 
 def _sections(text: str, nonce: str) -> list[tuple[str, Output]]:

@@ -93,4 +93,4 @@ def _daemon(text: str | None) -> dict[str, Any] | None:
     return value
 
 
-DOCKER = Fact("docker", SCRIPT, parse)
+DOCKER = Fact("docker", SCRIPT, parse, slow=True)

@@ -33,4 +33,4 @@ def parse(output: Output) -> ToolkitFacts:
     return ToolkitFacts(found[0] if found else None, values.get("hook") == "1")
 
 
-TOOLKIT = Fact("toolkit", SCRIPT, parse)
+TOOLKIT = Fact("toolkit", SCRIPT, parse, slow=True)

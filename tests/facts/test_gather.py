@@ -4,7 +4,9 @@ to its section harms no other."""
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +86,31 @@ def test_a_false_marker_is_only_text(nonce: str) -> None:
     found = only(f"printf '{lines}'")
     assert isinstance(found, Output)
     assert "forged" in found.text
+
+
+def test_slow_facts_are_read_at_the_same_time(tmp_path: Path) -> None:
+    """Each end of a named pipe waits for the other: one after the other they would never end."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ask, answer = f"timeout 20 cat {pipe}", f"timeout 20 sh -c 'echo there > {pipe}'"
+    slow = [Fact(name, script, str, slow=True) for name, script in (("a", ask), ("b", answer))]
+    found = told(echo("quick", "echo 1"), *slow)
+    assert found["a"] == str(Output("there\n", 0))
+    assert found["b"] == str(Output("", 0))
+    assert found["quick"] == Output("1\n", 0)
+
+
+def test_slow_facts_keep_their_output_apart() -> None:
+    size = SECTION_BYTES - 200
+    flood = [
+        Fact(letter, f"yes {letter} | head -c {size}", lambda output: output.text, slow=True)
+        for letter in "abc"
+    ]
+    found = told(echo("quick", "cat"), *flood)
+    assert found == {
+        "quick": Output("", 0),
+        **{letter: f"{letter}\n" * (size // 2) for letter in "abc"},
+    }
 
 
 def test_a_section_without_an_end_is_unreadable() -> None:
