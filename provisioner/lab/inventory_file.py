@@ -13,6 +13,8 @@ import yaml
 HEADER = "# written by lab.up; practice hosts, GPUs are SIMULATED\n"
 CUDA_ARCHITECTURE = {"aarch64": "sbsa"}
 DEB_ARCHITECTURE = {"aarch64": "arm64"}
+GUEST_FOLDER = "guest"
+"""Where the repositories for guests with a kernel of their own lie on the vendor's server."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from provisioner.lab.vendor.package import (
+    DKMS_REPOSITORY,
     DRIVER_REPOSITORY,
     LAB_DIR,
+    OVERLAY_REPOSITORY,
     UNIT_DIR,
     Compiled,
     Package,
@@ -50,7 +52,8 @@ def driver_packages(driver: Driver, sources: Sources, multiarch: str) -> tuple[P
     kernel = " | ".join(f"{name} {exact}" for name in FLAVOURS)
     return (
         _pinning(driver),
-        *(_kernel(driver, sources, name) for name in FLAVOURS),
+        *(_overlay(driver, sources, name) for name in FLAVOURS),
+        *(_dkms(driver, sources, name) for name in FLAVOURS),
         _library(driver, multiarch),
         *_kernel_support(driver, sources),
         _persistenced(driver, sources),
@@ -116,17 +119,39 @@ def _library(driver: Driver, multiarch: str) -> Package:
     )
 
 
-def _kernel(driver: Driver, sources: Sources, name: str) -> Package:
+def _overlay(driver: Driver, sources: Sources, name: str) -> Package:
     module = f"usr/src/nvidia-{driver.version}/nvidia.ko"
+    return replace(
+        _kernel(driver, sources, name),
+        repository=OVERLAY_REPOSITORY,
+        compiled={module: Compiled(f"{driver.version}/nvidia.ko", "644")},
+    )
+
+
+def _dkms(driver: Driver, sources: Sources, name: str) -> Package:
+    package = _kernel(driver, sources, name)
+    built = {
+        f"usr/src/nvidia-{driver.version}/{file}": _at(driver.version, sources[f"dkms/{file}"])
+        for file in ("dkms.conf", "Makefile", "nvidia.c")
+    }
+    marker = {f"{LAB_DIR}/real-module": b"DKMS builds it and the kernel loads it\n"}
+    return replace(
+        package,
+        repository=DKMS_REPOSITORY,
+        depends=(*package.depends, "dkms"),
+        files={**package.files, **built, **marker},
+    )
+
+
+def _kernel(driver: Driver, sources: Sources, name: str) -> Package:
     return Package(
         name=name,
         version=driver.package_version,
-        repository=DRIVER_REPOSITORY,
+        repository="",
         summary=f"{FLAVOURS[name]} kernel modules",
         depends=(f"nvidia-kernel-common (= {driver.package_version})",),
         conflicts=tuple(other for other in FLAVOURS if other != name),
         files={f"{LAB_DIR}/module-version": f"{driver.version}\n".encode()},
-        compiled={module: Compiled(f"{driver.version}/nvidia.ko", "644")},
         scripts=_scripts(sources, "driver/kernel", driver.version),
     )
 
@@ -173,7 +198,8 @@ def _persistenced(driver: Driver, sources: Sources) -> Package:
 
 
 def _scripts(sources: Sources, prefix: str, version: str) -> Mapping[str, bytes]:
-    return {
-        name: sources[f"{prefix}-{name}.sh"].replace(b"@VERSION@", version.encode())
-        for name in ("postinst", "prerm")
-    }
+    return {name: _at(version, sources[f"{prefix}-{name}.sh"]) for name in ("postinst", "prerm")}
+
+
+def _at(version: str, template: bytes) -> bytes:
+    return template.replace(b"@VERSION@", version.encode())

@@ -5,11 +5,18 @@ from __future__ import annotations
 import platform
 
 from provisioner.lab.distros import DISTROS
-from provisioner.lab.inventory_file import DEB_ARCHITECTURE, cuda_path, toolkit_path
+from provisioner.lab.inventory_file import (
+    DEB_ARCHITECTURE,
+    GUEST_FOLDER,
+    cuda_path,
+    toolkit_path,
+)
 from provisioner.lab.recipe import Recipe, packaged_files
 from provisioner.lab.vendor.driver import DRIVERS, driver_packages
 from provisioner.lab.vendor.package import (
+    DKMS_REPOSITORY,
     DRIVER_REPOSITORY,
+    OVERLAY_REPOSITORY,
     TOOLKIT_REPOSITORY,
     Package,
     Sources,
@@ -32,7 +39,7 @@ def vendor_recipe(tools: str, machine: str | None = None) -> Recipe:
     files = {f"src/{path}": sources[path] for path in sources if path.startswith(BUILDER_INPUTS)}
     architecture = DEB_ARCHITECTURE.get(chosen, "amd64")
     for package in all_packages(sources, chosen):
-        folder = f"src/debs/{package.name}_{package.version}"
+        folder = f"src/debs/{package.repository}_{package.name}_{package.version}"
         tree = package.tree(architecture, sources["driver/preinst.sh"])
         files |= {f"{folder}/{path}": data for path, data in tree.items()}
     files["src/drivers.txt"] = _driver_lines().encode()
@@ -54,7 +61,14 @@ def _driver_lines() -> str:
 
 
 def _repository_lines(machine: str) -> str:
-    """Which packages go where: the driver's once per distro, as on NVIDIA's server."""
-    cuda = [f"{DRIVER_REPOSITORY} {cuda_path(distro.name, machine)}" for distro in DISTROS]
-    lines = [*cuda, f"{TOOLKIT_REPOSITORY} {toolkit_path(machine)}"]
+    """Which packages go where: the driver's once per distro, as on NVIDIA's server. What guests
+    read lies in a folder of its own, which differs in the kernel packages only."""
+    hosts, guests = (
+        f"{DRIVER_REPOSITORY} {OVERLAY_REPOSITORY}",
+        f"{DRIVER_REPOSITORY} {DKMS_REPOSITORY}",
+    )
+    lines = [f"{toolkit_path(machine)} {TOOLKIT_REPOSITORY}"]
+    for distro in DISTROS:
+        path = cuda_path(distro.name, machine)
+        lines += [f"{path} {hosts}", f"{GUEST_FOLDER}/{path} {guests}"]
     return "".join(f"{line}\n" for line in lines)

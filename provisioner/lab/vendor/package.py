@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 DRIVER_REPOSITORY = "cuda"
+OVERLAY_REPOSITORY = "cuda-overlay"
+"""The kernel packages for hosts that share a kernel: the module is only shown, never loaded."""
+DKMS_REPOSITORY = "cuda-dkms"
+"""The kernel packages for guests with a kernel of their own: DKMS builds the module there."""
 TOOLKIT_REPOSITORY = "toolkit"
 LAB_DIR = "usr/lib/rigup-lab"
 UNIT_DIR = "lib/systemd/system"

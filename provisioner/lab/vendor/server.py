@@ -22,6 +22,7 @@ from provisioner.lab.vendor.image import tools_recipe, vendor_recipe
 
 ROLE = "vendor"
 SERVED_PORT = 8000
+LOOPBACK = "127.0.0.1"
 STATE_DIR = "/var/lib/rigup-lab-vendor"
 START_TIMEOUT_S = 60.0
 POLL_S = 0.3
@@ -77,6 +78,7 @@ def _create(docker: Docker, owner: str, container: str, image: str, port: int | 
         *("--label", owned, "--label", f"{ROLE_LABEL}={ROLE}", "--label", f"{PORT_LABEL}={chosen}"),
         *("--volume", f"{container}-key:{STATE_DIR}"),
         *("--publish", f"{gateway}:{chosen}:{SERVED_PORT}"),
+        *("--publish", f"{LOOPBACK}:{chosen}:{SERVED_PORT}"),
         image,
     )
 

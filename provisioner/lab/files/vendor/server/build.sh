@@ -37,15 +37,19 @@ for package in debs/*/; do
   dpkg-deb --root-owner-group -Zgzip --build "$package" "built/$repository" > /dev/null
 done
 
-while read -r repository path; do
+while read -r path repositories; do
   mkdir -p "$out/$path"
-  cp "built/$repository"/*.deb "$out/$path"
+  for repository in $repositories; do cp "built/$repository"/*.deb "$out/$path"; done
   (
     cd "$out/$path"
     apt-ftparchive packages . > Packages
     gzip -k9n Packages
     apt-ftparchive -o APT::FTPArchive::Release::Origin=rigup-lab \
-      -o APT::FTPArchive::Release::Label="SIMULATED $repository" release . > /tmp/Release
+      -o APT::FTPArchive::Release::Label="SIMULATED ${repositories%% *}" release . > /tmp/Release
     mv /tmp/Release Release
   )
 done < repositories.txt
+
+# The toolkit and the key are the same for guests with a kernel of their own.
+ln -s ../libnvidia-container "$out/guest/libnvidia-container"
+ln -s ../key.asc "$out/guest/key.asc"
