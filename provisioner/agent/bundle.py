@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import sysconfig
+import threading
 import zipfile
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,9 +48,20 @@ class Bundle:
     digest: str
 
 
-@cache
+_building = threading.Lock()
+
+
 def build_bundle() -> Bundle:
-    """Build the archive once per process. Raises AgentError where the sources are missing."""
+    """Build the archive once per process, also where many threads ask at the same time.
+
+    Raises AgentError where the sources are missing.
+    """
+    with _building:
+        return _build()
+
+
+@cache
+def _build() -> Bundle:
     data = archive({"__main__.py": MAIN, **_agent_sources(), **_nvml_source()})
     return Bundle(data, hashlib.sha256(data).hexdigest())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,6 +19,21 @@ from provisioner.transport.target import Target
 
 SIGNATURES = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 """Host key type -> the algorithms that use it, where they differ (RFC 8332)."""
+
+CIPHERS = (
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+    "aes128-ctr",
+    "aes192-ctr",
+    "aes256-ctr",
+)
+"""Fastest first: GCM takes two thirds of the CPU time of CTR and a separate MAC."""
+MACS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
 
 
 def new_client(target: Target, sock: Any, *, asked_for: str | None = None) -> fabric.Connection:
@@ -49,11 +64,21 @@ def new_client(target: Target, sock: Any, *, asked_for: str | None = None) -> fa
 
 
 def new_link(sock: socket.socket, pinned: Collection[str], **options: Any) -> paramiko.Transport:
-    """A connection on which the server is asked for a host key of a ``pinned`` type first."""
+    """A connection on which the server is asked for a host key of a ``pinned`` type first.
+
+    What OpenSSH no longer offers by itself (CBC, 3DES, SHA-1, MD5) is not offered here either.
+    """
     link = paramiko.Transport(sock, **options)
     security = link.get_security_options()
+    security.ciphers = _offered(CIPHERS, security.ciphers)
+    security.digests = _offered(MACS, security.digests)
     security.key_types = pinned_first(security.key_types, pinned)
     return link
+
+
+def _offered(wanted: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``wanted`` that this Paramiko knows."""
+    return tuple(name for name in wanted if name in known)
 
 
 def pinned_first(known: Collection[str], pinned: Collection[str]) -> tuple[str, ...]:

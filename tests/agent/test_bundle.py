@@ -7,16 +7,17 @@ import io
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
-from provisioner.agent.bundle import archive, build_bundle
+from provisioner.agent.bundle import _build, archive, build_bundle
 
 
 def test_same_content_gives_the_same_bytes():
     files = {"b.py": b"2", "a.py": b"1", "__main__.py": b"0"}
     assert archive(files) == archive(dict(reversed(files.items())))
-    build_bundle.cache_clear()
+    _build.cache_clear()
     first = build_bundle()
-    build_bundle.cache_clear()
+    _build.cache_clear()
     assert build_bundle() == first
     assert first.digest == hashlib.sha256(first.data).hexdigest()
 
@@ -42,3 +43,15 @@ def test_wrong_usage_prints_on_stderr_only(tmp_path):
     )
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"usage" in done.stderr
+
+
+def test_many_threads_that_ask_at_once_build_one(monkeypatch):
+    built = []
+    monkeypatch.setattr("provisioner.agent.bundle.archive", lambda files: built.append(1) or b"zip")
+    _build.cache_clear()
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            digests = set(pool.map(lambda _: build_bundle().digest, range(32)))
+    finally:
+        _build.cache_clear()
+    assert (len(digests), len(built)) == (1, 1)

@@ -16,7 +16,7 @@ from inventory import Host
 from provisioner import trust
 from provisioner.errors import BlockedError, HostKeyChanged, UnknownHostKey
 from provisioner.transport.known_hosts import fingerprint, pinned_keys
-from provisioner.transport.ssh_client import RefuseUnknown, new_client, pinned_first
+from provisioner.transport.ssh_client import RefuseUnknown, new_client, new_link, pinned_first
 from provisioner.transport.target import Target, parse_options, resolve
 
 ED25519 = "AAAAC3NzaC1lZDI1NTE5AAAAIKgXTkj4THbctZCrWzot1jA6ILdu6rVpbmLPK/KMOR4p"
@@ -235,6 +235,17 @@ def test_a_key_of_a_pinned_type_is_asked_for_first() -> None:
     assert pinned_first(known, ["ssh-rsa", "ssh-dss"])[:2] == ("rsa-sha2-512", "rsa-sha2-256")
     both = pinned_first(known, ["ssh-rsa", "ecdsa-sha2-nistp256"])
     assert both == ("rsa-sha2-512", "rsa-sha2-256", "ecdsa-sha2-nistp256", "ssh-ed25519")
+
+
+def test_only_modern_algorithms_are_offered() -> None:
+    class Wire:
+        def settimeout(self, seconds: float) -> None: ...
+
+    security = new_link(Wire(), []).get_security_options()  # type: ignore[arg-type]
+    offered = (*security.ciphers, *security.digests)
+    assert security.ciphers[0] == "aes128-gcm@openssh.com"
+    assert {"aes256-ctr", "hmac-sha2-256"} <= set(offered)
+    assert not [name for name in offered if "cbc" in name or "sha1" in name or "md5" in name]
 
 
 def test_an_unknown_key_stops_with_fingerprint_and_remedy() -> None:
