@@ -6,6 +6,7 @@ import hashlib
 import io
 import subprocess
 import sys
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,7 +48,13 @@ def test_wrong_usage_prints_on_stderr_only(tmp_path):
 
 def test_many_threads_that_ask_at_once_build_one(monkeypatch):
     built = []
-    monkeypatch.setattr("provisioner.agent.bundle.archive", lambda files: built.append(1) or b"zip")
+
+    def slowly(files):
+        built.append(1)
+        time.sleep(0.02)  # long enough for the other threads to come in
+        return b"zip"
+
+    monkeypatch.setattr("provisioner.agent.bundle.archive", slowly)
     _build.cache_clear()
     try:
         with ThreadPoolExecutor(8) as pool:
