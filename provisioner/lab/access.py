@@ -48,7 +48,7 @@ def prepare(lab_dir: Path) -> Access:
     lab_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not access.identity.with_suffix(".pub").exists():
         access.identity.unlink(missing_ok=True)
-        _keygen(access.identity)
+        make_key(access.identity)
     if not access.password_file.exists():
         write_private(access.password_file, f"{secrets.token_urlsafe(PASSWORD_BYTES)}\n".encode())
     return access
@@ -61,7 +61,8 @@ def grant(docker: Docker, host: LabHost, access: Access) -> None:
     docker.run("exec", "--interactive", host.container, "sh", "-c", GRANT, stdin=lines)
 
 
-def _keygen(path: Path) -> None:
+def make_key(path: Path) -> None:
+    """An Ed25519 key pair without a passphrase: ``path`` and ``path``.pub. Raises LabError."""
     words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "rigup-lab", "-f", str(path)]
     try:
         subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL)
