@@ -114,7 +114,23 @@ def trust_hosts(
     return outcome.exit_code_of(results)
 
 
-@command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP, "check": "show the plan, change nothing"})
+@command(
+    help={
+        **HOSTS_HELP,
+        **JSON_HELP,
+        **SUDO_HELP,
+        "check": "show the plan, change nothing",
+        "only": "these steps, separated by commas",
+        "skip": "all steps but these, separated by commas",
+        "reboot": "reboot a host where only that helps, when nobody uses it; asks first",
+        "yes": "do not ask before a reboot",
+        "reboot-timeout": "seconds that a host may take to come back (default: 900)",
+        "serial": "hosts worked on at once (default: all)",
+        "timeout": "seconds for each host, then it is left as it stands (default: no limit)",
+        "fail-fast": "start no further host after one that failed or is blocked",
+        "verify": "prove again what an earlier run has proven",
+    }
+)
 def provision(
     context: Context,
     host: Text = None,
@@ -122,20 +138,38 @@ def provision(
     all_: bool = False,
     inventory: Text = None,
     check: bool = False,
+    only: Text = None,
+    skip: Text = None,
+    reboot: bool = False,
+    yes: bool = False,
+    reboot_timeout: str = "900",
+    serial: Text = None,
+    timeout: Text = None,
+    fail_fast: bool = False,
+    verify: bool = False,
     json: bool = False,
     ask_sudo_password: bool = False,
     sudo_password_fd: Text = None,
 ) -> int:
     """Bring hosts to: Docker, NVIDIA driver, container toolkit, agent; and prove it."""
     hosts = _hosts(host, group, all_, inventory)
-    password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
+    wishes = provisioning.Wishes(
+        only_check=check,
+        only=arguments.names(only, "--only"),
+        skip=arguments.names(skip, "--skip"),
+        verify_anew=verify,
+        pace=arguments.pace(serial, timeout, fail_fast),
+        reboots=arguments.reboots(reboot and not check, yes, reboot_timeout),
+        sudo_password=arguments.sudo_password(ask_sudo_password, sudo_password_fd),
+    )
     reports = provisioning.provision_hosts(
-        hosts, terminal.progress_lines(hosts), only_check=check, sudo_password=password
+        hosts, terminal.progress_lines(hosts), wishes, tell=terminal.note
     )
     if json:
         print(show.as_json([show.host_report_json(report) for report in reports]))
     else:
         print("\n".join(show.host_report(report) for report in reports))
+    terminal.note(show.summary(reports))
     return outcome.worst_code([report.exit_code for report in reports])
 
 

@@ -6,9 +6,15 @@ import getpass
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from provisioner.command import Secret
 from provisioner.errors import BlockedError, UsageError
+from provisioner.parallel import MAX_AT_ONCE
+
+if TYPE_CHECKING:  # no other command needs what provisioning does
+    from provisioner.fleet import Pace
+    from provisioner.reboot import RebootPolicy
 
 
 def sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
@@ -24,6 +30,32 @@ def sudo_password(ask: bool, descriptor: str | None) -> Secret | None:
             "--ask-sudo-password needs a terminal", remedy="--sudo-password-fd N in scripts"
         )
     return Secret(getpass.getpass("sudo password: ")) if ask else None
+
+
+def names(text: str | None, option: str) -> tuple[str, ...]:
+    """``a,b`` as names; none for None."""
+    if text is None:
+        return ()
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(found):
+        raise UsageError(f"{option} {text!r}: expected names, separated by commas")
+    return found
+
+
+def pace(serial: str | None, timeout: str | None, fail_fast: bool) -> Pace:
+    from provisioner.fleet import Pace
+
+    return Pace(
+        at_once=MAX_AT_ONCE if serial is None else whole_number(serial, "--serial", 1, MAX_AT_ONCE),
+        timeout_s=None if timeout is None else whole_number(timeout, "--timeout", 1, 1 << 20),
+        fail_fast=fail_fast,
+    )
+
+
+def reboots(allowed: bool, yes: bool, timeout: str) -> RebootPolicy:
+    from provisioner.consent import reboot_policy
+
+    return reboot_policy(allowed, yes, whole_number(timeout, "--reboot-timeout", 10, 86_400))
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,10 @@
      ├── BlockedError              exit 3: a person must act first
      │    ├── UnknownHostKey
      │    ├── HostKeyChanged
-     │    └── RebootRequired
+     │    ├── RebootRequired
+     │    └── RebootPending        asked for, and not over yet
+     ├── Interrupted               exit 130: stopped between two actions
+     │    └── OutOfTime            exit 1: by the host's own deadline
      ├── TransportError
      │    ├── ConnectError         the host could not be reached
      │    ├── AuthError            reached, but we may not log in
@@ -39,6 +42,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 2
     BLOCKED = 3
+    INTERRUPTED = 130
 
 
 class RigupError(Exception):
@@ -83,6 +87,20 @@ class HostKeyChanged(BlockedError):
 
 class RebootRequired(BlockedError):
     """The rest of the plan needs a reboot that was not allowed."""
+
+
+class RebootPending(BlockedError):
+    """A reboot was asked for and the host has not come back from it yet."""
+
+
+class Interrupted(RigupError):
+    """Stopped between two actions; the next run goes on there."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class OutOfTime(Interrupted):
+    exit_code = ExitCode.FAILED
 
 
 class TransportError(RigupError):

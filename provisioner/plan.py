@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inventory import Host
-from provisioner.errors import BlockedError
+from provisioner.errors import BlockedError, UsageError
 from provisioner.facts import Facts, FactUnreadable
 from provisioner.steps.base import Blocked, Change, Outcome, Step
 
@@ -17,6 +17,27 @@ class Planned:
 
     step: Step
     outcome: Outcome
+
+
+def choose(
+    steps: Sequence[Step], *, only: Sequence[str] = (), skip: Sequence[str] = ()
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """The steps to take, in their own order, and those that are left out. Raises UsageError for
+    a name that is no step, and where nothing remains."""
+    known = [step.name for step in steps]
+    for option, names in (("--only", only), ("--skip", skip)):
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise UsageError(
+                f"{option} {','.join(unknown)}: no such step", remedy=f"steps: {', '.join(known)}"
+            )
+    chosen = [name for name in known if (not only or name in only) and name not in skip]
+    if not chosen:
+        raise UsageError("--only and --skip leave no step", remedy=f"steps: {', '.join(known)}")
+    return (
+        tuple(step for step in steps if step.name in chosen),
+        tuple(step for step in steps if step.name not in chosen),
+    )
 
 
 def plan(steps: Sequence[Step], facts: Facts, host: Host) -> tuple[Planned, ...]:

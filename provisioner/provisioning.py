@@ -3,47 +3,88 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from inventory import Host
 from provisioner.command import Secret
 from provisioner.facts import ALL_FACTS, Facts, gather
+from provisioner.fleet import Pace, over_hosts
 from provisioner.home import transcripts_dir
+from provisioner.interrupt import Stop, stopping_on_signals
 from provisioner.parallel import as_rigup_error
-from provisioner.runner import HostReport, Job, Progress, check_only, fan_out, provision
+from provisioner.plan import choose
+from provisioner.reboot import RebootPolicy
+from provisioner.report import HostReport, Progress
+from provisioner.runner import Job, check_only, provision
 from provisioner.steps import ALL_STEPS
 from provisioner.transcript import RecordingTransport, Transcript
 from provisioner.transport.ssh import SshTransport
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """How to provision. ``only`` and ``skip`` are names of steps; ``verify_anew``: prove again
+    what an earlier run has proven."""
+
+    only_check: bool = False
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    verify_anew: bool = False
+    pace: Pace = field(default_factory=Pace)
+    reboots: RebootPolicy = field(default_factory=RebootPolicy)
+    sudo_password: Secret | None = None
+
+
 def provision_hosts(
     hosts: Sequence[Host],
     progress: Progress,
+    wishes: Wishes | None = None,
     *,
-    only_check: bool = False,
-    sudo_password: Secret | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> tuple[HostReport, ...]:
-    """Plan (``only_check``) or provision every host, all at once; one report each, in order."""
+    """Plan or provision every host, all at once; one report each, in order.
+
+    SIGINT and SIGTERM stop it cleanly; ``tell`` then gets a line for the user. Raises UsageError
+    for a step that does not exist.
+    """
+    wishes = wishes or Wishes()
+    steps, left_out = choose(ALL_STEPS, only=wishes.only, skip=wishes.skip)
+    work = check_only if wishes.only_check else provision
     run = time.strftime("%Y%m%d-%H%M%S")
-
-    def work(job: Job) -> HostReport:
-        try:
-            transcript = Transcript(transcripts_dir() / run / f"{job.host.name}.log")
-        except OSError as error:
-            return HostReport(job.host.name, error=as_rigup_error(error, job.host.name))
-        recorded = replace(job, transport=RecordingTransport(job.transport, transcript))
-        try:
-            report = (check_only if only_check else provision)(recorded, ALL_STEPS, progress)
-        finally:
-            transcript.close()
-        return replace(report, transcript=str(transcript.path))
-
+    stop = Stop()
+    password = wishes.sudo_password
     jobs = [
-        Job(host, SshTransport(host, sudo_password=sudo_password), sudo_password is not None)
+        Job(
+            host,
+            SshTransport(host, sudo_password=password),
+            sudo=password is not None,
+            reboots=wishes.reboots,
+            verify_anew=wishes.verify_anew,
+            left_out=left_out,
+        )
         for host in hosts
     ]
-    return fan_out(jobs, work)
+    with stopping_on_signals(stop, tell):
+        return over_hosts(
+            jobs,
+            lambda job: _recorded(job, run, lambda one: work(one, steps, progress)),
+            wishes.pace,
+            stop,
+        )
+
+
+def _recorded(job: Job, run: str, work: Callable[[Job], HostReport]) -> HostReport:
+    """With a transcript of everything that is done on the host."""
+    try:
+        transcript = Transcript(transcripts_dir() / run / f"{job.host.name}.log")
+    except OSError as error:
+        return HostReport(job.host.name, error=as_rigup_error(error, job.host.name))
+    job.standing.note(transcript=str(transcript.path))
+    try:
+        return work(replace(job, transport=RecordingTransport(job.transport, transcript)))
+    finally:
+        transcript.close()
 
 
 def read_facts(host: Host, *, sudo_password: Secret | None = None) -> Facts:

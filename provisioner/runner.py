@@ -1,7 +1,8 @@
-"""Check, apply, check again, verify: per host, many hosts at once.
+"""Check, apply, check again, reboot where only that helps, prove: one host at a time.
 
 Every step is checked on fresh facts right before it is applied and again right after: a step that
-still wants a change then has not converged, which is an error. So every run proves idempotence.
+still wants the same change then has not converged, which is an error. So every run proves
+idempotence.
 """
 
 from __future__ import annotations
@@ -9,68 +10,44 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from inventory import Host
-from provisioner.errors import ExitCode, RebootRequired, RigupError, StepFailed
-from provisioner.facts import ALL_FACTS, GPU, OS, PACKAGES, Facts, FactUnreadable, gather
-from provisioner.parallel import as_rigup_error, each
+from provisioner import pending
+from provisioner.actions import Action
+from provisioner.errors import RigupError, StepFailed, TransportError
+from provisioner.facts import ALL_FACTS, GPU, OS, PENDING, Facts, FactUnreadable, gather
+from provisioner.interrupt import Stop
+from provisioner.parallel import as_rigup_error
 from provisioner.plan import check, plan
+from provisioner.reboot import RebootPolicy, Reboots
+from provisioner.report import HostReport, Progress, Standing, StepReport, step_report
+from provisioner.settled import settled
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.transport.base import Transport
-from provisioner.verify import Proof, verify
+from provisioner.verify import verify
 
-PACKAGE_WAIT_S = 600
-PACKAGE_POLL_S = 3
-
-Progress = Callable[[str, str, str], None]
-"""Called with (host, step, what happens); from several threads."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """``status``: ok, would-change, changed, blocked or failed. ``actions``: exact commands."""
-
-    step: str
-    status: str
-    reason: str
-    actions: tuple[str, ...] = ()
-    what_to_do: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class HostReport:
-    """How one host ended: its steps so far, its proofs, or the error that stopped it."""
-
-    host: str
-    steps: tuple[StepReport, ...] = ()
-    proofs: tuple[Proof, ...] = ()
-    error: RigupError | None = field(default=None, compare=False)
-    simulated: bool = False
-    seconds: float = 0.0
-    transcript: str | None = None
-
-    @property
-    def changed(self) -> int:
-        return sum(step.status in ("changed", "would-change") for step in self.steps)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        if self.error is not None:
-            return self.error.exit_code
-        if any(step.status == "blocked" for step in self.steps):
-            return ExitCode.BLOCKED
-        return ExitCode.DONE
+MOST_ROUNDS = 4
+"""A step may find more to do after its first actions, but not for ever."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do with one host. ``sudo``: read facts as root (a sudo password is at hand)."""
+    """What to do with one host. ``sudo``: read facts as root (a sudo password is at hand).
+
+    ``verify_anew``: prove again what an earlier run has proven.
+    ``left_out``: steps that the user does not want this time; the proofs run only where these
+    have nothing to do either.
+    """
 
     host: Host
     transport: Transport
     sudo: bool = False
+    stop: Stop = field(default_factory=Stop)
+    reboots: RebootPolicy = field(default_factory=RebootPolicy)
+    verify_anew: bool = False
+    left_out: Sequence[Step] = ()
+    standing: Standing = field(default_factory=Standing)
 
 
 def provision(
@@ -78,143 +55,49 @@ def provision(
     steps: Sequence[Step],
     progress: Progress,
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> HostReport:
-    """Bring one host to the wanted state and prove it. Errors end in the report, never outside."""
+    """Bring one host to the wanted state and prove it. Errors end in the report, never outside.
 
-    def work(draft: _Draft) -> None:
-        progress(job.host.name, "facts", "reading")
-        _converge(job, steps, _settled_facts(job, progress, draft, sleep), progress, draft)
-
-    return _reported(job, progress, work)
+    ``sleep`` (default: one that the job's ``stop`` wakes) and ``clock`` are for waiting only.
+    """
+    run = _Run(job, steps, progress, sleep or job.stop.wait, clock)
+    return _reported(job, progress, run.converge)
 
 
 def check_only(job: Job, steps: Sequence[Step], progress: Progress) -> HostReport:
     """The plan of one host; nothing is changed."""
-    return _reported(job, progress, lambda report: _look(job, steps, report))
+    return _reported(job, progress, lambda: _look(job, steps))
 
 
-def fan_out(jobs: Sequence[Job], work: Callable[[Job], HostReport]) -> tuple[HostReport, ...]:
-    """One report per job, in order; a bad host neither stops nor hides the others."""
-    return tuple(each(jobs, work))
-
-
-class _Draft:
-    """The report while it grows: what a failing host got done must not be lost."""
-
-    def __init__(self, host: str) -> None:
-        self.report = HostReport(host)
-
-    def add(self, step: StepReport) -> None:
-        self.report = replace(self.report, steps=(*self.report.steps, step))
-
-
-def _reported(job: Job, progress: Progress, work: Callable[[_Draft], None]) -> HostReport:
+def _reported(job: Job, progress: Progress, work: Callable[[], None]) -> HostReport:
     started = time.monotonic()
-    draft = _Draft(job.host.name)
+    error: RigupError | None = None
     try:
-        work(draft)
-    except Exception as error:
-        told = as_rigup_error(error, job.host.name)
-        progress(job.host.name, "error", told.message)
-        draft.report = replace(draft.report, error=told)
+        work()
+    except Exception as problem:
+        error = as_rigup_error(problem, job.host.name)
+        progress(job.host.name, "error", error.message)
     finally:
         job.transport.close()
-    return replace(draft.report, seconds=time.monotonic() - started)
+    return job.standing.report(job.host.name, error, time.monotonic() - started)
 
 
-def _look(job: Job, steps: Sequence[Step], draft: _Draft) -> None:
-    facts = _facts(job, draft)
+def _look(job: Job, steps: Sequence[Step]) -> None:
+    job.standing.plan([step.name for step in steps])
+    facts = gather_facts(job)
+    provisional = False
     for planned in plan(steps, facts, job.host):
-        draft.add(_report(planned.step, planned.outcome, "would-change"))
+        name, outcome = planned.step.name, planned.outcome
+        job.standing.end(step_report(name, outcome, "would-change", provisional=provisional))
+        provisional = provisional or isinstance(outcome, Change)
 
 
-def _converge(
-    job: Job, steps: Sequence[Step], facts: Facts, progress: Progress, draft: _Draft
-) -> None:
-    for step in steps:
-        outcome = check(step, facts, job.host)
-        if isinstance(outcome, Change):
-            facts = _bring_about(job, step, outcome, progress, draft)
-            continue
-        draft.add(_report(step, outcome, "changed"))
-        progress(job.host.name, step.name, outcome.reason)
-        if isinstance(outcome, Blocked):
-            return
-    progress(job.host.name, "verify", "running a container")
-    proofs = verify(job.transport, facts)
-    draft.report = replace(draft.report, proofs=proofs)
-    progress(job.host.name, "verify", "; ".join(proof.text for proof in proofs))
-
-
-def _settled_facts(
-    job: Job, progress: Progress, draft: _Draft, sleep: Callable[[float], None]
-) -> Facts:
-    """Facts read while packages are being installed (by a killed run's apt, or unattended
-    upgrades) are half true: wait. Raises StepFailed when it takes too long."""
-    for _ in range(PACKAGE_WAIT_S // PACKAGE_POLL_S):
-        facts = _facts(job, draft)
-        if not _is_busy(facts):
-            return facts
-        progress(job.host.name, "packages", "another package manager is at work, waiting")
-        sleep(PACKAGE_POLL_S)
-    raise StepFailed(
-        f"another package manager has been at work for {PACKAGE_WAIT_S} s",
-        host=job.host.name,
-        remedy="look at it on the host (ps, /var/log/apt), then provision again",
-    )
-
-
-def _is_busy(facts: Facts) -> bool:
-    with suppress(FactUnreadable):
-        return facts[PACKAGES].busy
-    return False
-
-
-def _bring_about(job: Job, step: Step, change: Change, progress: Progress, draft: _Draft) -> Facts:
-    """Apply, look again, report; raises when the host still is not as wanted.
-
-    What only shows after the first actions (a fresh driver's module is not loaded) is done too.
-    """
-    started = time.monotonic()
-    progress(job.host.name, step.name, f"changing: {change.reason}")
-    facts, after = _apply(job, step, change, progress)
-    if isinstance(after, Change) and after.actions != change.actions:
-        change = replace(change, actions=(*change.actions, *after.actions))
-        facts, after = _apply(job, step, after, progress)
-    seconds = time.monotonic() - started
-    draft.add(_report(step, change, "changed", seconds))
-    if not isinstance(after, Satisfied):
-        raise _not_converged(job.host.name, step, change, after)
-    progress(job.host.name, step.name, f"done in {seconds:.1f} s")
-    return facts
-
-
-def _apply(job: Job, step: Step, change: Change, progress: Progress) -> tuple[Facts, Outcome]:
-    for action in change.actions:
-        progress(job.host.name, step.name, f"  {action.label or action.describe()}")
-        action.apply(job.transport)
-    facts = _gather(job)
-    return facts, check(step, facts, job.host)
-
-
-def _not_converged(host: str, step: Step, applied: Change, after: Change | Blocked) -> RigupError:
-    if applied.needs_reboot:
-        return RebootRequired(
-            f"{step.name}: installed, but only a reboot makes it work ({after.reason})",
-            host=host,
-            remedy="reboot the host when nobody needs it, then provision again",
-        )
-    return StepFailed(
-        f"{step.name} was applied but the host still is not as wanted: {after.reason}",
-        host=host,
-        remedy=after.what_to_do if isinstance(after, Blocked) else "read the transcript",
-    )
-
-
-def _facts(job: Job, draft: _Draft) -> Facts:
-    facts = _gather(job)
-    draft.report = replace(draft.report, simulated=_is_simulated(facts))
+def gather_facts(job: Job) -> Facts:
+    """All facts in one round trip; whether they come from a practice host is noted."""
+    facts = gather(job.transport, ALL_FACTS, state_dir=job.host.state_dir, sudo=job.sudo)
+    job.standing.note(simulated=_is_simulated(facts))
     return facts
 
 
@@ -228,14 +111,149 @@ def _is_simulated(facts: Facts) -> bool:
     return False
 
 
-def _gather(job: Job) -> Facts:
-    return gather(job.transport, ALL_FACTS, state_dir=job.host.state_dir, sudo=job.sudo)
+class _Run:
+    """One host on its way to the wanted state."""
 
+    def __init__(
+        self,
+        job: Job,
+        steps: Sequence[Step],
+        progress: Progress,
+        sleep: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._job = job
+        self._steps = steps
+        self._progress = progress
+        self._sleep = sleep
+        self._reboots = Reboots(
+            job.host,
+            job.transport,
+            job.reboots,
+            lambda text: self._tell("reboot", text),
+            sudo=job.sudo,
+            sleep=sleep,
+            clock=clock,
+        )
 
-def _report(step: Step, outcome: Outcome, status: str, seconds: float = 0.0) -> StepReport:
-    if isinstance(outcome, Satisfied):
-        return StepReport(step.name, "ok", outcome.reason)
-    if isinstance(outcome, Blocked):
-        return StepReport(step.name, "blocked", outcome.reason, what_to_do=outcome.what_to_do)
-    actions = tuple(action.describe() for action in outcome.actions)
-    return StepReport(step.name, status, outcome.reason, actions, seconds=seconds)
+    def converge(self) -> None:
+        self._job.standing.plan([step.name for step in self._steps])
+        self._tell("facts", "reading")
+        facts = self._picked_up(self._first_facts())
+        for step in self._steps:
+            self._job.stop.check()
+            outcome = check(step, facts, self._job.host)
+            if isinstance(outcome, Change):
+                facts, outcome = self._bring_about(step, outcome, facts)
+            else:
+                self._end(step_report(step.name, outcome, "changed"), outcome.reason)
+            if isinstance(outcome, Blocked):
+                return
+        self._prove(facts)
+
+    def _tell(self, step: str, text: str) -> None:
+        self._progress(self._job.host.name, step, text)
+
+    def _end(self, report: StepReport, text: str) -> None:
+        self._job.standing.end(report)
+        self._tell(report.step, text)
+
+    def _first_facts(self) -> Facts:
+        try:
+            return self._settled_facts()
+        except TransportError as error:
+            asked = pending.recall(self._job.host.name)
+            if asked is None:
+                raise
+            self._reboots.wait_for_absent(asked, error)
+        return self._settled_facts()
+
+    def _settled_facts(self) -> Facts:
+        return settled(
+            lambda: gather_facts(self._job),
+            lambda text: self._tell("packages", text),
+            self._sleep,
+        )
+
+    def _picked_up(self, facts: Facts) -> Facts:
+        """With what an earlier run's reboot has become."""
+        name = self._job.host.name
+        with suppress(FactUnreadable):
+            asked = facts[PENDING].reboot or pending.recall(name)
+            if asked is not None and self._reboots.pick_up(asked, facts[OS].boot_id):
+                self._job.standing.note(reboots=self._reboots.done)
+                return self._settled_facts()
+        return facts
+
+    def _bring_about(self, step: Step, change: Change, facts: Facts) -> tuple[Facts, Outcome]:
+        """Apply, look again, until the step is satisfied or blocked; raises when neither comes.
+
+        What only shows after the first actions (a fresh driver's module is not loaded) is done
+        too, and what only a reboot completes gets one, if reboots are allowed.
+        """
+        started = time.monotonic()
+        self._job.standing.begin(step.name, change.reason)
+        self._tell(step.name, f"changing: {change.reason}")
+        done: list[Action] = []
+        outcome: Outcome = change
+        rounds: list[tuple[Action, ...]] = []
+        while isinstance(outcome, Change):
+            if outcome.actions and outcome.actions not in rounds and len(rounds) < MOST_ROUNDS:
+                self._apply(step, outcome)
+                done += outcome.actions
+                rounds.append(outcome.actions)
+            elif outcome.needs_reboot:
+                self._reboot(step, outcome, facts)
+                rounds.clear()
+            else:
+                raise self._not_converged(step, outcome)
+            facts = gather_facts(self._job)
+            outcome = check(step, facts, self._job.host)
+        self._finish(step, change, outcome, time.monotonic() - started)
+        return facts, outcome
+
+    def _finish(self, step: Step, change: Change, outcome: Outcome, seconds: float) -> None:
+        begun = self._job.standing.begun
+        if isinstance(outcome, Blocked):
+            told = (outcome.reason, begun, outcome.what_to_do)
+            self._end(StepReport(step.name, "blocked", *told, seconds=seconds), outcome.reason)
+        else:
+            report = StepReport(step.name, "changed", change.reason, begun, seconds=seconds)
+            self._end(report, f"done in {seconds:.1f} s")
+
+    def _apply(self, step: Step, change: Change) -> None:
+        for action in change.actions:
+            self._job.stop.check()
+            self._tell(step.name, f"  {action.label or action.describe()}")
+            self._job.standing.doing(action.describe())
+            action.apply(self._job.transport)
+
+    def _reboot(self, step: Step, change: Change, facts: Facts) -> None:
+        self._job.stop.check()
+        self._reboots.reboot(step.name, change.reason, facts[OS].boot_id)
+        self._job.standing.doing("reboot")
+        self._job.standing.note(reboots=self._reboots.done)
+
+    def _not_converged(self, step: Step, outcome: Change) -> StepFailed:
+        return StepFailed(
+            f"{step.name} was applied but the host still is not as wanted: {outcome.reason}",
+            host=self._job.host.name,
+            remedy="read the transcript",
+        )
+
+    def _prove(self, facts: Facts) -> None:
+        self._job.stop.check()
+        missing = [
+            step.name
+            for step in self._job.left_out
+            if not isinstance(check(step, facts, self._job.host), Satisfied)
+        ]
+        if missing:
+            reason = f"not proven: {', '.join(missing)} was left out and is not in place"
+            self._job.standing.note(unproven=reason)
+            self._tell("verify", reason)
+            return
+        self._tell("verify", "running a container")
+        proofs = verify(self._job.transport, facts)
+        self._job.standing.note(proofs=proofs)
+        self._tell("verify", "; ".join(proof.text for proof in proofs))

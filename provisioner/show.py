@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
     from provisioner.containers.engine import ContainerInfo
     from provisioner.jobs import PerHost
     from provisioner.lab import Lab
-    from provisioner.runner import HostReport, StepReport
+    from provisioner.report import HostReport, StepReport
 
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
-MARKS = {"ok": "=", "changed": "+", "would-change": "~", "blocked": "!", "failed": "x"}
+MARKS = {
+    "ok": "=",
+    "changed": "+",
+    "would-change": "~",
+    "blocked": "!",
+    "failed": "x",
+    "interrupted": "-",
+}
+STATUSES = ("ok", "changed", "would-change", "blocked", "failed", "interrupted", "not-started")
+PROVISIONAL = "judged on the host as it is now, before the changes above"
 
 
 def host_report(report: HostReport) -> str:
@@ -28,6 +38,10 @@ def host_report(report: HostReport) -> str:
     lines = [_title(report)]
     for step in report.steps:
         lines.extend(_step_lines(step))
+    if report.pending:
+        lines.append(f"    not reached: {', '.join(report.pending)}")
+    if report.unproven:
+        lines.append(f"    {printable(report.unproven)}")
     lines.extend(
         f"  = verified: {printable(proof.text)}{' [SIMULATED]' if proof.simulated else ''}"
         for proof in report.proofs
@@ -42,15 +56,26 @@ def host_report(report: HostReport) -> str:
 def host_report_json(report: HostReport) -> dict[str, Any]:
     return {
         "host": report.host,
+        "status": report.status,
         "changed": report.changed,
         "exit_code": int(report.exit_code),
         "simulated": report.simulated,
         "seconds": round(report.seconds, 3),
+        "reboots": report.reboots,
         "steps": [dataclasses.asdict(step) for step in report.steps],
+        "pending": list(report.pending),
+        "unproven": report.unproven,
         "proofs": [dataclasses.asdict(proof) for proof in report.proofs],
         "error": error_json(report.error),
         "transcript": report.transcript,
     }
+
+
+def summary(reports: Sequence[HostReport]) -> str:
+    """One line over all hosts: ``3 hosts: 2 changed, 1 blocked``."""
+    counted = Counter(report.status for report in reports)
+    told = ", ".join(f"{counted[status]} {status}" for status in STATUSES if counted[status])
+    return f"{len(reports)} host{'s' if len(reports) != 1 else ''}: {told}"
 
 
 def error_text(error: RigupError, *, with_host: bool = True) -> str:
@@ -180,17 +205,24 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _title(report: HostReport) -> str:
-    state = {0: "ok", 1: "FAILED", 2: "FAILED", 3: "BLOCKED"}[int(report.exit_code)]
+    if not report.started:
+        return f"{report.host}: not started"
+    state = report.status.upper() if report.exit_code else "ok"
     planned = any(step.status == "would-change" for step in report.steps)
     counted = f"{report.changed} change(s){' to make' if planned else ''}"
+    rebooted = f", {report.reboots} reboot(s)" if report.reboots else ""
     note = f"  [{SIMULATED}]" if report.simulated else ""
-    return f"{report.host}: {state}, {counted}, {report.seconds:.1f} s{note}"
+    return f"{report.host}: {state}, {counted}{rebooted}, {report.seconds:.1f} s{note}"
 
 
 def _step_lines(step: StepReport) -> Iterable[str]:
     yield f"  {MARKS[step.status]} {step.step}: {printable(step.reason)}"
-    if step.status == "would-change":
+    if step.provisional and step.status != "ok":
+        yield f"      ({PROVISIONAL})"
+    if step.status in ("would-change", "interrupted"):
         yield from (f"      {printable(action)}" for action in step.actions)
+    if step.status == "would-change" and step.needs_reboot:
+        yield "      may need a reboot to take effect: --reboot allows it"
     if step.what_to_do:
         yield f"      try: {printable(step.what_to_do)}"
 

@@ -23,7 +23,7 @@ def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
     width = max((len(host.name) for host in hosts), default=0)
 
     def show_line(host: str, step: str, text: str) -> None:
-        note(f"{host:<{width}}  {step:<8} {printable(text)}")
+        note(f"{host:<{width}}  {step:<8} {' '.join(printable(text).splitlines())}")
 
     return show_line
 
@@ -36,8 +36,10 @@ def as_typed(text: str) -> str:
 
 
 def note(text: str) -> None:
-    """Progress and hints go to stderr; stdout holds results only."""
-    print(printable(as_typed(text), limit=NOTE_LIMIT), file=sys.stderr, flush=True)
+    """Progress and hints go to stderr; stdout holds results only. One write: lines of several
+    threads do not mix."""
+    sys.stderr.write(printable(as_typed(text), limit=NOTE_LIMIT) + "\n")
+    sys.stderr.flush()
 
 
 def write_bytes(data: bytes) -> None:

@@ -26,7 +26,7 @@ from provisioner.errors import (
     UnknownHostKey,
 )
 from provisioner.jobs import Request
-from provisioner.runner import HostReport, StepReport
+from provisioner.report import HostReport, StepReport
 from remote_agent.protocol.job import JobRecord, JobSpec
 
 ROOT = Path(tasks.__file__).parent
@@ -231,7 +231,7 @@ def test_one_bad_host_hides_no_other(rigup: Command, monkeypatch: pytest.MonkeyP
 
 
 def reported(*reports: HostReport) -> Any:
-    return lambda hosts, progress, **options: reports
+    return lambda hosts, progress, wishes, **options: reports
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from provisioner.facts.gpu import GPU
 from provisioner.facts.login import LOGIN
 from provisioner.facts.os import OS
 from provisioner.facts.packages import PACKAGES
+from provisioner.facts.pending import PENDING
 from provisioner.facts.python import PYTHON
 from provisioner.facts.sources import SOURCES
 from provisioner.facts.toolkit import TOOLKIT
@@ -23,6 +24,7 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
     TOOLKIT,
     PYTHON,
     AGENT,
+    PENDING,
 )
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "LOGIN",
     "OS",
     "PACKAGES",
+    "PENDING",
     "PYTHON",
     "SOURCES",
     "TOOLKIT",

@@ -12,8 +12,8 @@ from provisioner import provisioning
 from provisioner.agent.bundle import build_bundle
 from provisioner.command import Command, Result, Secret
 from provisioner.errors import ConnectError, ExitCode
-from provisioner.provisioning import provision_hosts, read_facts
-from provisioner.runner import HostReport
+from provisioner.provisioning import Wishes, provision_hosts, read_facts
+from provisioner.report import HostReport
 from provisioner.transport.fake import FakeTransport
 
 DEBIAN = (
@@ -52,9 +52,8 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeTran
 
 def run(*, only_check: bool = False, password: Secret | None = None) -> list[HostReport]:
     hosts = [Host(name, name) for name in ("gpu01", "gpu02", "gpu03")]
-    return list(
-        provision_hosts(hosts, lambda *words: None, only_check=only_check, sudo_password=password)
-    )
+    wishes = Wishes(only_check=only_check, sudo_password=password)
+    return list(provision_hosts(hosts, lambda *words: None, wishes))
 
 
 def test_a_plan_for_every_host_and_none_is_changed(fleet: dict[str, FakeTransport]) -> None:

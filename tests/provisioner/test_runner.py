@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
-from scripted_host import Package, ScriptedHost
+from scripted_host import BUSY, Package, ScriptedHost
 
 from inventory import Host
 from provisioner.actions import commands
@@ -19,7 +17,8 @@ from provisioner.errors import (
     StepFailed,
 )
 from provisioner.facts import PACKAGES, Facts
-from provisioner.runner import HostReport, Job, check_only, fan_out, provision
+from provisioner.report import HostReport
+from provisioner.runner import Job, check_only, provision
 from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.transport.fake import FakeTransport
 
@@ -116,6 +115,7 @@ def test_a_blocked_step_stops_the_host_without_touching_it() -> None:
     assert statuses(report) == [("one", "blocked")]
     assert report.steps[0].what_to_do == "ask somebody"
     assert (report.exit_code, report.error, report.proofs) == (ExitCode.BLOCKED, None, ())
+    assert report.pending == ("two",)
     assert changed_commands(transport) == []
     assert all("Secure Boot" in text for _, step, text in told if step == "one")
 
@@ -144,7 +144,8 @@ def test_a_link_that_breaks_in_the_middle_keeps_the_finished_steps() -> None:
     )
     assert isinstance(report.error, ConnectionLost)
     assert report.error.host == "gpu01", "the report says which host, whoever raised it"
-    assert statuses(report) == [("one", "changed")]
+    assert statuses(report) == [("one", "changed"), ("two", "failed")]
+    assert report.steps[1].actions == ("sudo lost two",), "what was begun"
 
 
 def test_the_transport_is_closed_however_it_ends() -> None:
@@ -184,32 +185,6 @@ def test_practice_hosts_are_marked_in_the_report(sections: dict[str, str], simul
     assert report.simulated == simulated
 
 
-def test_one_bad_host_neither_stops_nor_hides_the_others() -> None:
-    def unreachable(command: Command) -> Result:
-        raise ConnectError("no answer in time")
-
-    hosts = [ScriptedHost(name) for name in ("a", "b", "c")]
-    jobs = [job(host) for host in hosts]
-    jobs[1] = job(hosts[1], FakeTransport(unreachable, host_name="b"))
-    reports = fan_out(jobs, lambda one: provision(one, [Package("one")], lambda *words: None))
-    assert [report.host for report in reports] == ["a", "b", "c"]
-    assert [report.exit_code for report in reports] == [0, 1, 0]
-    assert isinstance(reports[1].error, ConnectError)
-    assert reports[1].error.host == "b"
-
-
-def test_hosts_are_worked_on_at_the_same_time() -> None:
-    meeting = threading.Barrier(3, timeout=10)
-
-    def work(one: Job) -> HostReport:
-        meeting.wait()
-        return HostReport(one.host.name)
-
-    reports = fan_out([job(ScriptedHost(name)) for name in "abc"], work)
-    assert [report.host for report in reports] == ["a", "b", "c"]
-    assert fan_out([], work) == ()
-
-
 def test_what_only_shows_after_the_first_actions_is_done_too() -> None:
     class Loaded:
         """A package whose module must be loaded once it is there."""
@@ -231,7 +206,7 @@ def test_what_only_shows_after_the_first_actions_is_done_too() -> None:
 
 
 def test_a_package_manager_at_work_is_waited_for() -> None:
-    host = ScriptedHost(sections={"packages": "busy|\n"})
+    host = ScriptedHost(sections={"packages": BUSY})
     transport = host.transport()
     told: list[str] = []
     naps: list[float] = []
@@ -250,7 +225,7 @@ def test_a_package_manager_at_work_is_waited_for() -> None:
 
 
 def test_a_package_manager_that_never_ends_is_an_error() -> None:
-    host = ScriptedHost(sections={"packages": "busy|\n"})
+    host = ScriptedHost(sections={"packages": BUSY})
     report = provision(
         job(host, host.transport()), (Package("one"),), lambda *words: None, sleep=lambda _: None
     )

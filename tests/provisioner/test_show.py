@@ -14,7 +14,7 @@ from situations import facts_of
 from inventory import Host
 from provisioner import show
 from provisioner.errors import ConnectError, HostKeyChanged, StepFailed
-from provisioner.runner import HostReport, StepReport
+from provisioner.report import HostReport, StepReport
 from provisioner.text import LINE_LIMIT, printable
 from provisioner.verify import Proof
 from remote_agent.protocol.job import JobRecord, JobSpec, Verdict

@@ -16,6 +16,8 @@ OS_TEXT = (
     'ID=debian\nVERSION_ID="12"\nPRETTY_NAME="Debian 12"\nRIGUP_KERNEL=6.1\nRIGUP_ARCH=x86_64\n'
     "RIGUP_BOOT=b\n"
 )
+BUSY = "manager|apt\nlock|12|/usr/bin/apt-get install one\n"
+"""What the packages section says while a package manager is at work."""
 SECTION = re.compile(r"([0-9a-f]{16}) begin (\w+)")
 
 
@@ -50,7 +52,8 @@ class ScriptedHost:
 
     def _section(self, name: str) -> str:
         if name == "packages" and name not in self.sections:
-            return "".join(f"ii |{key}|{value}\n" for key, value in self.packages.items())
+            rows = "".join(f"ii |{key}|{value}\n" for key, value in self.packages.items())
+            return f"manager|apt\n{rows}"
         defaults = {"os": OS_TEXT, "login": "USER=ml\nUID=1000\nHOME=/home/ml\n", "python": "none"}
         return self.sections.get(name, defaults.get(name, ""))
 
