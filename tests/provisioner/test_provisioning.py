@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted_host import ScriptedHost
+from scripted_host import Package, ScriptedHost
 
 from inventory import Host
 from provisioner import provisioning
 from provisioner.agent.bundle import build_bundle
 from provisioner.command import Command, Result, Secret
-from provisioner.errors import ConnectError, ExitCode
+from provisioner.errors import ConnectError, ExitCode, UsageError
+from provisioner.plan import choose
 from provisioner.provisioning import Wishes, provision_hosts, read_facts
 from provisioner.report import HostReport
 from provisioner.transport.fake import FakeTransport
@@ -20,6 +21,7 @@ DEBIAN = (
     'ID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nPRETTY_NAME="Debian 12"\n'
     "RIGUP_KERNEL=6.1\nRIGUP_ARCH=x86_64\nRIGUP_BOOT=b\n"
 )
+STEPS = ("docker", "driver", "toolkit", "agent")
 READY = {
     "os": DEBIAN,
     "login": "USER=ml\nUID=1000\nHOME=/home/ml\nGROUPS=ml docker\n",
@@ -37,6 +39,8 @@ def unreachable(command: Command) -> Result:
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeTransport]:
     """gpu01 has all it needs, gpu02 has nothing, gpu03 does not answer."""
     monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
+    steps = tuple(step for step in provisioning.ALL_STEPS if step.name in STEPS)
+    monkeypatch.setattr(provisioning, "ALL_STEPS", steps)
     transports = {
         "gpu01": ScriptedHost("gpu01", sections=READY).transport(),
         "gpu02": ScriptedHost("gpu02", sections={"os": DEBIAN}).transport(),
@@ -108,3 +112,40 @@ def test_reading_facts_closes_the_connection_whatever_happens(
     with pytest.raises(ConnectError):
         read_facts(Host("gpu03", "gpu03"))
     assert closed == ["gpu01", "gpu03"]
+
+
+def chosen(only: str = "", skip: str = "") -> tuple[list[str], list[str]]:
+    steps = [Package(name) for name in ("docker", "driver", "toolkit")]
+    took, left = choose(steps, only=only.split(",") if only else (), skip=skip.split(","))
+    return [step.name for step in took], [step.name for step in left]
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "took", "left"),
+    [
+        ("", "driver", ["docker", "toolkit"], ["driver"]),
+        ("toolkit,docker", "driver", ["docker", "toolkit"], ["driver"]),
+        ("docker,driver", "driver", ["docker"], ["driver", "toolkit"]),
+    ],
+)
+def test_steps_that_were_chosen_in_their_own_order(
+    only: str, skip: str, took: list[str], left: list[str]
+) -> None:
+    assert chosen(only, skip) == (took, left)
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "said"),
+    [
+        ("dokcer", "driver", "--only dokcer: no such step"),
+        ("", "nothing", "--skip nothing: no such step"),
+        ("driver", "driver", "leave no step"),
+    ],
+)
+def test_a_step_that_does_not_exist_is_a_usage_error_that_lists_them(
+    only: str, skip: str, said: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        chosen(only, skip)
+    assert said in refused.value.message
+    assert refused.value.remedy == "steps: docker, driver, toolkit"

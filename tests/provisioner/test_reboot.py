@@ -175,7 +175,8 @@ def test_a_person_is_told_who_would_be_cut_off_and_may_refuse() -> None:
     [
         (
             "gpu",
-            "smi=1\ngpu|0, GPU-a, 580.1, 10, 9.0, NVIDIA H100\napp|GPU-a, 4242\nps|4242 ann python3\n",
+            "smi=1\ngpu|0, GPU-a, 580.1, 10, 9.0, NVIDIA H100\n"
+            "app|GPU-a, 4242\nps|4242 ann python3\n",
             "GPU process 4242 (python3) of ann",
         ),
         (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted_host import BUSY, Package, ScriptedHost
 
@@ -231,3 +233,25 @@ def test_a_package_manager_that_never_ends_is_an_error() -> None:
     )
     assert isinstance(report.error, StepFailed)
     assert "another package manager" in report.error.message
+
+
+def test_later_steps_of_a_plan_are_said_to_be_judged_before_the_changes() -> None:
+    host = ScriptedHost(packages={"one": "1"})
+    steps = (Package("one"), Package("two", needs_reboot=True), Package("three"))
+    report = check_only(job(host), steps, lambda *words: None)
+    assert [step.provisional for step in report.steps] == [False, False, True]
+    assert [step.needs_reboot for step in report.steps] == [False, True, False]
+
+
+@pytest.mark.parametrize(("installed", "proven"), [({"left": "1"}, True), ({}, False)])
+def test_a_host_is_proven_where_what_was_left_out_is_there_anyway(
+    installed: dict[str, str], proven: bool
+) -> None:
+    host = ScriptedHost(packages=dict(installed))
+    one = replace(job(host), left_out=(Package("left"),))
+    report = provision(one, (Package("one"),), lambda *words: None)
+    assert bool(report.proofs) == proven
+    assert report.unproven == (
+        "" if proven else "not proven: left was left out and is not in place"
+    )
+    assert report.exit_code == ExitCode.DONE
