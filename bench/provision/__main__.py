@@ -1,0 +1,23 @@
+"""`python -m bench.provision noop|fresh|scale`: see the README beside this file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.provision import noop
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.provision")
+    parser.add_argument("--work", type=Path, default=Path("build/bench-provision"))
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("noop", help="nothing to do: rigup, pyinfra and Ansible")
+    command.add_argument("--inventory", type=Path, required=True)
+    command.add_argument("--rounds", type=int, default=7)
+    given = vars(parser.parse_args())
+    given["work"] = given["work"].resolve()
+    {"noop": noop.main}[given.pop("command")](**given)
+
+
+main()

@@ -1,0 +1,98 @@
+"""Runs on a provisioned host, as root: prints as JSON the state that rigup brought about.
+
+Standard library only; argument: the login user.
+"""
+
+import base64
+import glob
+import json
+import os
+import pwd
+import subprocess
+import sys
+
+PACKAGES = (
+    "docker.io",
+    "docker-ce",
+    "containerd",
+    "containerd.io",
+    "nvidia-open",
+    "cuda-drivers",
+    "nvidia-driver-pinning-*",
+    "nvidia-container-toolkit",
+    "nvidia-container-toolkit-base",
+    "libnvidia-container-tools",
+    "libnvidia-container1",
+    "python3",
+)
+ROOT_FILES = (
+    "/etc/apt/sources.list.d/rigup-*",
+    "/etc/apt/keyrings/rigup-*",
+    "/etc/apt/preferences.d/rigup*",
+    "/etc/docker/daemon.json",
+    "/etc/modprobe.d/rigup*",
+    "/etc/systemd/system/*.d/rigup*",
+)
+SERVICES = ("docker.service", "containerd.service", "nvidia-persistenced.service")
+ANSWERS = (
+    ("nvidia-smi --query-gpu=uuid,driver_version --format=csv,noheader", "GPU-"),
+    ("nvidia-ctk --version", "version"),
+    ("docker info", "nvidia"),
+    ("cat /sys/module/nvidia/version || cat /proc/driver/nvidia/version", "."),
+    ("python3 --version", "Python 3"),
+)
+
+
+def main() -> None:
+    user = pwd.getpwnam(sys.argv[1])
+    home = user.pw_dir
+    units = home + "/.config/systemd/user"
+    print(
+        json.dumps(
+            {
+                "packages": packages(),
+                "root_files": [
+                    described(path) for pattern in ROOT_FILES for path in found(pattern)
+                ],
+                "services": [name for name in SERVICES if is_active(name)],
+                "groups": ["docker"],
+                "linger": "/var/lib/systemd/linger/" + user.pw_name,
+                "directories": [home + "/.rigup", home + "/.rigup/agent"],
+                "user_files": [
+                    described(path)
+                    for path in found(home + "/.rigup/agent/*.pyz") + found(units + "/rigup-*")
+                    if not os.path.islink(path)
+                ],
+                "user_links": [
+                    {"path": path, "target": os.readlink(path)}
+                    for path in found(units + "/default.target.wants/rigup-*")
+                ],
+                "answers": ANSWERS,
+            }
+        )
+    )
+
+
+def packages() -> "dict[str, str]":
+    """Name -> version of the installed ones."""
+    query = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev}|${Package}|${Version}\n", *PACKAGES]
+    listing = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    rows = [line.split("|") for line in listing.stdout.splitlines()]
+    return {name: version for status, name, version in rows if status.startswith(("ii", "hi"))}
+
+
+def found(pattern: str) -> "list[str]":
+    return sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
+
+
+def described(path: str) -> "dict[str, str]":
+    with open(path, "rb") as file:
+        content = base64.b64encode(file.read()).decode()
+    return {"path": path, "mode": f"{os.stat(path).st_mode & 0o7777:o}", "content": content}
+
+
+def is_active(name: str) -> bool:
+    return subprocess.run(["systemctl", "is-active", "-q", name]).returncode == 0
+
+
+main()
