@@ -53,8 +53,11 @@ class Host:
     ``python`` is the interpreter that process-runtime jobs use; ``state_dir`` is where the agent
     keeps jobs on the host, relative to the login user's home unless absolute. ``via`` is the
     inventory's host that ``jump`` names, None where ``jump`` is any other [user@]host[:port].
-    ``workspace`` and ``data_directories`` are absolute paths that the login user shall own;
-    ``docker_data_root`` is where Docker and containerd keep images, None for their default.
+    ``driver_source`` is vendor (NVIDIA's repository), distro (the distribution's own archive) or
+    auto: the one that is there already, else vendor, except where Secure Boot takes only the
+    archive's signed modules. ``workspace`` and ``data_directories`` are absolute paths that the
+    login user shall own; ``docker_data_root`` is where Docker and containerd keep images, None for
+    their default.
     """
 
     name: str
@@ -69,7 +72,7 @@ class Host:
     python: str = "python3"
     state_dir: str = ".rigup"
     docker_source: str = "distro"
-    driver_source: str = "vendor"
+    driver_source: str = "auto"
     driver_branch: str | None = None
     docker_data_root: str | None = None
     workspace: str | None = None

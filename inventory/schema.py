@@ -46,7 +46,7 @@ SETTINGS: Mapping[str, Parser[Any]] = {
     "python": values.program,
     "state_dir": values.state_dir,
     "docker_source": _SOURCE,
-    "driver_source": _SOURCE,
+    "driver_source": values.choice("auto", "distro", "vendor"),
     "driver_branch": values.branch,
     "docker_data_root": values.remote_directory,
     "workspace": values.remote_directory,

@@ -18,6 +18,12 @@ class DriverChoice:
     flavour: str
     why: str
 
+    @property
+    def limits(self) -> str:
+        """What this branch cannot do; empty for a current one."""
+        first = data.load("drivers")["first_branch_of_cuda_13"]
+        return f"too old for CUDA 13, which needs {first}" if int(self.branch) < int(first) else ""
+
 
 def generation(device: str) -> str | None:
     """The architecture of a PCI device id such as ``0x2330``; None for one not in the table."""
@@ -49,7 +55,8 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
             remedy="take one of them out of the host",
         )
     _refuse_branch(branch, old, new)
-    flavour = "proprietary" if old else "open"
+    early = int(branch) < int(table["open_from"]) and not new
+    flavour = "proprietary" if old or early else "open"
     seen = ", ".join(f"{device} {name or 'unknown, so newer'}" for device, name in found.items())
     return DriverChoice(branch, flavour, f"PCI {seen}")
 
@@ -77,3 +84,10 @@ def _refuse_branch(branch: str, old: Sequence[str], new: Sequence[str]) -> None:
             f"branch {branch} does not drive {', '.join(early)} GPUs yet",
             remedy=f"set driver_branch: '{table['default_branch']}' in the inventory",
         )
+
+
+def generations_needing_open(devices: Iterable[str]) -> tuple[str, ...]:
+    """The generations among PCI device ids that only the open modules drive."""
+    required = data.load("drivers")["open_required"]
+    found = map(generation, devices)
+    return tuple(sorted({name for name in found if name is not None and name in required}))

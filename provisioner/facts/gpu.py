@@ -60,7 +60,7 @@ class GpuFacts:
 
     Flavours are open or proprietary, None where that cannot be told. ``library_version``: the user
     space's. ``runfile``: the driver came from NVIDIA's own installer, no package. ``nvswitches``:
-    those on the bus. ``vgpu``: the host is a guest with a licensed share of a GPU.
+    those on the bus.
     """
 
     pci: tuple[PciGpu, ...]
@@ -76,7 +76,6 @@ class GpuFacts:
     library_version: str | None = None
     runfile: bool = False
     nvswitches: int = 0
-    vgpu: bool = False
     processes: tuple[GpuProcess, ...] = ()
 
     @property
@@ -110,7 +109,6 @@ done
 library=$(ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 /{s/.*=> //p;q;}')
 [ -n "$library" ] && echo "library=$(readlink -f "$library")"
 command -v nvidia-uninstall >/dev/null && echo runfile=1
-[ -e /etc/nvidia/gridd.conf ] && echo vgpu=1
 ask() { limited nvidia-smi --format=csv,noheader,nounits "$@" 2>&1; }
 if command -v nvidia-smi >/dev/null; then
   echo smi=1
@@ -158,7 +156,6 @@ def parse(output: Output) -> GpuFacts:
         library_version=_library(values.get("library", "")),
         runfile=values.get("runfile") == "1",
         nvswitches=sum(_is_nvswitch(*fields) for fields in _bus(lines)),
-        vgpu=values.get("vgpu") == "1",
         processes=tuple(_processes(lines)),
     )
 

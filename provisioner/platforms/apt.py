@@ -8,7 +8,6 @@ from pathlib import PurePosixPath
 from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.command import Command
-from provisioner.errors import BlockedError
 from provisioner.facts import OS, PACKAGES, SOURCES, Facts
 from provisioner.facts.os import OsFacts
 from provisioner.hardware import DriverChoice
@@ -26,6 +25,7 @@ VENDOR_DOCKER = (
     "docker-buildx-plugin",
     "docker-compose-plugin",
 )
+HEADER = "# written by rigup; changes are overwritten"
 LOCK_TIMEOUT_S = 300
 INSTALL_TIMEOUT_S = 3600.0
 AUTHORITIES = PurePosixPath("/usr/local/share/ca-certificates")
@@ -146,12 +146,14 @@ class AptPlatform:
     def distro_driver_packages(self, choice: DriverChoice) -> tuple[str, ...]:
         raise NotImplementedError
 
+    def distro_driver_actions(
+        self, choice: DriverChoice, facts: Facts, host: Host
+    ) -> tuple[Action, ...]:
+        raise NotImplementedError
+
     def driver_actions(self, choice: DriverChoice, facts: Facts, host: Host) -> tuple[Action, ...]:
-        if host.driver_source != "vendor":
-            raise BlockedError(
-                "installing the driver from the distribution's archive is not supported yet",
-                remedy="set driver_source: vendor",
-            )
+        if host.driver_source == "distro":
+            return self.distro_driver_actions(choice, facts, host)
         source = self.vendor_source("nvidia", facts[OS], host)
         # The pinning package must be installed before the driver is resolved: in one transaction
         # apt takes the newest branch (driver installation guide, version locking).
@@ -190,7 +192,7 @@ def source_path(source: VendorSource) -> PurePosixPath:
 
 def deb822(source: VendorSource, key: PurePosixPath) -> str:
     lines = [
-        "# written by rigup; changes are overwritten",
+        HEADER,
         "Types: deb",
         f"URIs: {source.uri}",
         f"Suites: {source.suite}",

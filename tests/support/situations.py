@@ -17,12 +17,16 @@ from provisioner.agent.boot_unit import boot_unit
 from provisioner.agent.bundle import build_bundle
 from provisioner.facts import OS, Facts, Unreadable
 from provisioner.facts.agent import AgentFacts
+from provisioner.facts.archive import AptSource, ArchiveFacts
 from provisioner.facts.docker import DockerFacts
-from provisioner.facts.gpu import Gpu, GpuFacts, PciGpu
+from provisioner.facts.gpu import Gpu, GpuFacts, GpuProcess, PciGpu
+from provisioner.facts.kernel import KernelFacts
 from provisioner.facts.login import LoginFacts
+from provisioner.facts.machine import MachineFacts
 from provisioner.facts.os import OsFacts
 from provisioner.facts.packages import PackageFacts
 from provisioner.facts.python import PythonFacts
+from provisioner.facts.resources import ResourceFacts, Space
 from provisioner.facts.sources import SourceFacts
 from provisioner.facts.toolkit import ToolkitFacts
 from provisioner.platforms import apt, platform_of
@@ -31,10 +35,14 @@ CASES = Path(__file__).parents[1] / "cases" / "steps"
 
 KINDS: dict[str, Any] = {
     "os": OsFacts,
+    "machine": MachineFacts,
     "login": LoginFacts,
+    "resources": ResourceFacts,
     "packages": PackageFacts,
     "sources": SourceFacts,
+    "archive": ArchiveFacts,
     "gpu": GpuFacts,
+    "kernel": KernelFacts,
     "docker": DockerFacts,
     "toolkit": ToolkitFacts,
     "python": PythonFacts,
@@ -67,7 +75,7 @@ def facts_of(case: Mapping[str, Any], host: Host) -> Facts:
     base = _base()
     layers = (
         base["defaults"],
-        {"os": base["systems"][case.get("system", "debian12")]},
+        _system(case.get("system", "debian12")),
         base["situations"][case["from"]],
         case.get("facts", {}),
     )
@@ -81,6 +89,14 @@ def facts_of(case: Mapping[str, Any], host: Host) -> Facts:
     return Facts({**values, **unreadable})
 
 
+def _system(name: str) -> dict[str, Any]:
+    """A distribution and what its kernels are called."""
+    base = _base()
+    kernel = base["kernels"].get(name, {})
+    running = {"kernel": kernel["running"]} if kernel else {}
+    return {"os": {**base["systems"][name], **running}, "kernel": kernel}
+
+
 def host_of(case: Mapping[str, Any]) -> Host:
     host = Host("gpu01", "gpu01.example", labels=EMPTY)
     return replace(host, **case.get("host", {}))
@@ -90,12 +106,24 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
     if name == "gpu":
         fields["pci"] = [PCI[key] for key in fields["pci"]]
         fields["gpus"] = [GPUS[key] for key in fields["gpus"]]
+        fields["processes"] = [GpuProcess(*item) for item in fields.get("processes", [])]
+    if name == "archive":
+        fields["sources"] = [_apt_source(**item) for item in fields["sources"]]
+    if name == "resources":
+        fields["mounts"] = {
+            point: space and Space(space["mib"] << 20, space.get("files"), space.get("ro", False))
+            for point, space in fields["mounts"].items()
+        }
     if name == "agent":
         current = build_bundle().digest
         fields["builds"] = [current if item == "current" else item for item in fields["builds"]]
         if fields.get("boot_units") == ["current"]:
             fields["boot_units"] = [sha256(boot_unit().content.encode()).hexdigest()]
     return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+
+
+def _apt_source(uris: str, suites: str, components: str, **settings: str) -> AptSource:
+    return AptSource(uris, tuple(suites.split()), tuple(components.split()), settings)
 
 
 def _sources(names: list[str], facts: Facts, host: Host) -> SourceFacts:
