@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from inventory import Host
-from provisioner.errors import BlockedError, UsageError
-from provisioner.facts import Facts, FactUnreadable
-from provisioner.steps.base import Blocked, Change, Outcome, Step
+from provisioner.errors import UsageError
+from provisioner.facts import Facts
+from provisioner.steps.base import Change, Outcome, Step, check
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,8 @@ def plan(steps: Sequence[Step], facts: Facts, host: Host) -> tuple[Planned, ...]
     return tuple(Planned(step, check(step, facts, host)) for step in steps)
 
 
-def check(step: Step, facts: Facts, host: Host) -> Outcome:
-    """One step's outcome; an unreadable fact or an unsupported host is a Blocked, with reason."""
-    try:
-        return step.check(facts, host)
-    except FactUnreadable as error:
-        remedy = error.remedy or f"look at the host, or: invoke facts --host {host.name}"
-        return Blocked(error.message, remedy)
-    except BlockedError as error:
-        return Blocked(error.message, error.remedy or "")
-
-
 def changes(planned: Sequence[Planned]) -> int:
     return sum(isinstance(item.outcome, Change) for item in planned)
+
+
+__all__ = ["Planned", "changes", "check", "choose", "plan"]

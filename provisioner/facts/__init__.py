@@ -3,23 +3,31 @@
 from typing import Any
 
 from provisioner.facts.agent import AGENT
+from provisioner.facts.archive import ARCHIVE
 from provisioner.facts.base import Fact, Facts, FactUnreadable, Output, Unreadable, gather
 from provisioner.facts.docker import DOCKER
 from provisioner.facts.gpu import GPU
+from provisioner.facts.kernel import KERNEL
 from provisioner.facts.login import LOGIN
+from provisioner.facts.machine import MACHINE
 from provisioner.facts.os import OS
 from provisioner.facts.packages import PACKAGES
 from provisioner.facts.pending import PENDING
 from provisioner.facts.python import PYTHON
+from provisioner.facts.resources import RESOURCES
 from provisioner.facts.sources import SOURCES
 from provisioner.facts.toolkit import TOOLKIT
 
 ALL_FACTS: tuple[Fact[Any], ...] = (
     OS,
+    MACHINE,
     LOGIN,
+    RESOURCES,
     PACKAGES,
     SOURCES,
+    ARCHIVE,
     GPU,
+    KERNEL,
     DOCKER,
     TOOLKIT,
     PYTHON,
@@ -30,13 +38,17 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
 __all__ = [
     "AGENT",
     "ALL_FACTS",
+    "ARCHIVE",
     "DOCKER",
     "GPU",
+    "KERNEL",
     "LOGIN",
+    "MACHINE",
     "OS",
     "PACKAGES",
     "PENDING",
     "PYTHON",
+    "RESOURCES",
     "SOURCES",
     "TOOLKIT",
     "Fact",

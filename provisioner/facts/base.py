@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -46,6 +47,13 @@ class Unreadable:
 
     reason: str
     remedy: str | None = None
+
+
+UNDERSTANDS_NOT = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, RecursionError, StopIteration),
+)
+"""What a parser may raise over an answer of another shape than it takes for granted."""
 
 
 class NeedsRoot(Exception):
@@ -95,12 +103,14 @@ def gather(
     state_dir: str = ".rigup",
     sudo: bool = False,
 ) -> Facts:
-    """Read ``facts`` in one round trip. Snippets see the host's ``state_dir`` as $STATE_DIR.
+    """Read ``facts`` in one round trip. Snippets see the host's ``state_dir`` as $STATE_DIR and
+    this machine's time, in seconds since the epoch, as $CLIENT_TIME.
 
     Raises TransportError when the host cannot be asked.
     """
     nonce = secrets.token_hex(8)
-    script = f"STATE_DIR={shlex.quote(state_dir)}\n" + compose(facts, nonce)
+    told = f"STATE_DIR={shlex.quote(state_dir)}\nCLIENT_TIME={int(time.time())}\n"
+    script = told + compose(facts, nonce)
     result = transport.run(
         Command.of("sh", "-s", sudo=sudo, stdin=script.encode(), timeout_s=GATHER_TIMEOUT_S)
     )
@@ -152,7 +162,7 @@ def _parse_one(fact: Fact[Any], output: Output | None) -> Any:
         return fact.parse(output)
     except NeedsRoot as error:
         return Unreadable(str(error), "give the sudo password: --ask-sudo-password")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except UNDERSTANDS_NOT as error:
         return Unreadable(f"{error} in {output.text.strip()[:200]!r}")
 
 

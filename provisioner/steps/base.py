@@ -8,7 +8,8 @@ from typing import Protocol
 
 from inventory import Host
 from provisioner.actions import Action
-from provisioner.facts import Facts
+from provisioner.errors import BlockedError
+from provisioner.facts import Facts, FactUnreadable
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,17 @@ class Step(Protocol):
 
     def check(self, facts: Facts, host: Host) -> Outcome:
         """Pure: the facts in, what is missing out. May raise FactUnreadable."""
+
+
+def check(step: Step, facts: Facts, host: Host) -> Outcome:
+    """One step's outcome; an unreadable fact or an unsupported host is a Blocked, with reason."""
+    try:
+        return step.check(facts, host)
+    except FactUnreadable as error:
+        remedy = error.remedy or f"look at the host, or: invoke facts --host {host.name}"
+        return Blocked(error.message, remedy)
+    except BlockedError as error:
+        return Blocked(error.message, error.remedy or "")
 
 
 def listed(reasons: Sequence[str]) -> str:

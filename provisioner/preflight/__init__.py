@@ -1,0 +1,1 @@
+"""What would stop an installation half-way, told before anything changes. Pure."""
