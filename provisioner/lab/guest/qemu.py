@@ -53,14 +53,13 @@ def accelerator(image: Path) -> str:
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return "tcg"
     words = Machine(image).words("kvm", "-snapshot", "-serial", "stdio")
-    process = subprocess.Popen(
+    with subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        return "kvm" if _speaks(process, time.monotonic() + KVM_BOOT_S) else "tcg"
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            return "kvm" if _speaks(process, time.monotonic() + KVM_BOOT_S) else "tcg"
+        finally:
+            process.kill()
 
 
 def _speaks(process: subprocess.Popen[bytes], deadline: float) -> bool:

@@ -2,16 +2,16 @@
 # Inside the guest's root, while its image is built: packages, two kernels, users, boot loader.
 set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
-get() { apt-get install -y -q --no-install-recommends "$@"; }
+get() { apt-get install -y -q "$@"; }
 
 update-ca-certificates
 apt-get update -q
 apt-get upgrade -y -q
 get systemd-sysv udev dbus libpam-systemd openssh-server sudo python3 curl gnupg iptables \
-  iproute2 kmod procps less initramfs-tools zstd grub-common grub-pc-bin
+  iproute2 kmod procps less initramfs-tools grub-common grub-pc-bin
 
-# The newest kernel, and the one before it in the same series, which the first boot takes: a host
-# that was upgraded and not rebooted since.
+# The newest kernel, and the one before it in the same series, which the first boot takes. The seed
+# makes the newest one look installed since: a host that was upgraded and not rebooted.
 newest=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: linux-image-//p' | head -n 1)
 series=$(echo "$newest" | cut -d. -f1,2)
 older=$(apt-cache search --names-only "^linux-image-$series[.][^ ]*-amd64\$" | cut -d' ' -f1 |
@@ -24,7 +24,7 @@ grub-editenv /boot/grub/grubenv create
 grub-editenv /boot/grub/grubenv set next_entry=.old
 
 # What provisioning will install from Debian is fetched ahead, as on practice hosts.
-apt-get install -y -q --download-only docker.io dkms "linux-headers-$newest" \
+apt-get install -y -q --download-only docker.io dkms linux-headers-amd64 \
   $(apt-cache --names-only search '^docker-cli$' | cut -d' ' -f1)
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 
