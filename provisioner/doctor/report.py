@@ -1,0 +1,38 @@
+"""Findings as text for people: problems first, every text of a host made printable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from provisioner.doctor.finding import SEVERITIES, Finding
+from provisioner.text import printable
+
+MARKS = {"problem": "x", "warning": "!", "note": "-"}
+
+
+def log_text(findings: Sequence[Finding], name: str) -> str:
+    """What a captured log tells."""
+    if not findings:
+        return printable(f"{name}: nothing known was found")
+    return _joined([f"{name}: {counts(findings)}"], findings)
+
+
+def counts(findings: Iterable[Finding]) -> str:
+    """Such as ``2 problems, 1 note``."""
+    severities = [finding.severity for finding in findings]
+    numbers = [(severities.count(severity), severity) for severity in SEVERITIES]
+    return ", ".join(f"{number} {name}{'s' * (number > 1)}" for number, name in numbers if number)
+
+
+def _joined(head: Sequence[str], findings: Sequence[Finding]) -> str:
+    lines = [*head, *(line for finding in findings for line in _lines(finding))]
+    return "\n".join(printable(line.replace("\n", " ")) for line in lines)
+
+
+def _lines(finding: Finding) -> Iterable[str]:
+    times = f" ({finding.count} lines)" if finding.count > 1 else ""
+    yield f"  {MARKS[finding.severity]} {finding.subject}: {finding.cause}"
+    yield f"      seen:   {finding.where}{times}: {finding.evidence}"
+    yield f"      fix:    {finding.fix}"
+    if finding.source:
+        yield f"      source: {finding.source} [{finding.id}]"
