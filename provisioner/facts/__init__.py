@@ -10,9 +10,11 @@ from provisioner.facts.gpu import GPU
 from provisioner.facts.kernel import KERNEL
 from provisioner.facts.login import LOGIN
 from provisioner.facts.machine import MACHINE
+from provisioner.facts.nvidia_services import NVIDIA_SERVICES
 from provisioner.facts.os import OS
 from provisioner.facts.packages import PACKAGES
 from provisioner.facts.pending import PENDING
+from provisioner.facts.proof import PROOF
 from provisioner.facts.python import PYTHON
 from provisioner.facts.resources import RESOURCES
 from provisioner.facts.sources import SOURCES
@@ -28,11 +30,13 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
     ARCHIVE,
     GPU,
     KERNEL,
+    NVIDIA_SERVICES,
     DOCKER,
     TOOLKIT,
     PYTHON,
     AGENT,
     PENDING,
+    PROOF,
 )
 
 __all__ = [
@@ -44,9 +48,11 @@ __all__ = [
     "KERNEL",
     "LOGIN",
     "MACHINE",
+    "NVIDIA_SERVICES",
     "OS",
     "PACKAGES",
     "PENDING",
+    "PROOF",
     "PYTHON",
     "RESOURCES",
     "SOURCES",

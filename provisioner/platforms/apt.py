@@ -96,7 +96,7 @@ class AptPlatform:
         )
 
     def install_versions(self, versions: Mapping[str, str]) -> tuple[Action, ...]:
-        words = [f"{name}={version}" for name, version in versions.items()]
+        words = [f"{name}={_any_revision(version)}" for name, version in versions.items()]
         exact = ("install", "-y", "--allow-downgrades", "--allow-change-held-packages")
         return (
             Run(apt_get("update"), "apt-get update"),
@@ -200,6 +200,11 @@ def deb822(source: VendorSource, key: PurePosixPath) -> str:
         f"Signed-By: {key}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _any_revision(version: str) -> str:
+    """A version without a revision takes any: apt-get(8) knows shell patterns there."""
+    return version if "-" in version else f"{version}-*"
 
 
 def apt_get(*words: str) -> Command:

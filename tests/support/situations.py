@@ -13,6 +13,7 @@ import yaml
 
 from inventory import Host
 from inventory.model import EMPTY
+from provisioner.actions import WriteFile
 from provisioner.agent.boot_unit import boot_unit
 from provisioner.agent.bundle import build_bundle
 from provisioner.facts import OS, Facts, Unreadable
@@ -23,13 +24,16 @@ from provisioner.facts.gpu import Gpu, GpuFacts, GpuProcess, PciGpu
 from provisioner.facts.kernel import KernelFacts
 from provisioner.facts.login import LoginFacts
 from provisioner.facts.machine import MachineFacts
+from provisioner.facts.nvidia_services import NvidiaServiceFacts, Unit
 from provisioner.facts.os import OsFacts
 from provisioner.facts.packages import PackageFacts
+from provisioner.facts.proof import ProofFacts
 from provisioner.facts.python import PythonFacts
 from provisioner.facts.resources import ResourceFacts, Space
 from provisioner.facts.sources import SourceFacts
 from provisioner.facts.toolkit import ToolkitFacts
-from provisioner.platforms import apt, platform_of
+from provisioner.platforms import platform_of
+from provisioner.platforms.keys import FetchKey
 
 CASES = Path(__file__).parents[1] / "cases" / "steps"
 
@@ -43,10 +47,12 @@ KINDS: dict[str, Any] = {
     "archive": ArchiveFacts,
     "gpu": GpuFacts,
     "kernel": KernelFacts,
+    "nvidia_services": NvidiaServiceFacts,
     "docker": DockerFacts,
     "toolkit": ToolkitFacts,
     "python": PythonFacts,
     "agent": AgentFacts,
+    "proof": ProofFacts,
 }
 
 PCI = {
@@ -59,7 +65,10 @@ PCI = {
     "future": PciGpu("0000:06:00.0", "0x3500", None),
 }
 GPUS = {
-    "h100": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0"),
+    "h100": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0", persistence=True),
+    "h100 without persistence": Gpu(
+        1, "GPU-2222", "NVIDIA H100 80GB HBM3", 81559, "9.0", persistence=False
+    ),
     "practice": Gpu(0, "GPU-5555", "SIMULATED NVIDIA H100", 81559, "9.0"),
 }
 
@@ -107,6 +116,8 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
         fields["pci"] = [PCI[key] for key in fields["pci"]]
         fields["gpus"] = [GPUS[key] for key in fields["gpus"]]
         fields["processes"] = [GpuProcess(*item) for item in fields.get("processes", [])]
+    if name == "nvidia_services":
+        fields.update({key: _unit(value) for key, value in fields.items() if key != "nvlink5"})
     if name == "archive":
         fields["sources"] = [_apt_source(**item) for item in fields["sources"]]
     if name == "resources":
@@ -122,16 +133,26 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
     return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
 
 
+def _unit(fields: Mapping[str, Any]) -> Unit:
+    return Unit(**{**fields, "arguments": tuple(fields.get("arguments", ()))})
+
+
 def _apt_source(uris: str, suites: str, components: str, **settings: str) -> AptSource:
     return AptSource(uris, tuple(suites.split()), tuple(components.split()), settings)
 
 
 def _sources(names: list[str], facts: Facts, host: Host) -> SourceFacts:
     """The named vendor sources as rigup itself would have put them there."""
-
-    wanted = [platform_of(facts[OS]).vendor_source(name, facts[OS], host) for name in names]
-    keys = {str(apt.key_path(source)): "0" * 64 for source in wanted}
-    files = {
-        str(apt.source_path(source)): apt.deb822(source, apt.key_path(source)) for source in wanted
-    }
-    return SourceFacts(files, keys)
+    platform = platform_of(facts[OS])
+    nothing = Facts({**dict(facts.items()), "sources": SourceFacts({}, {})})
+    actions = [
+        action
+        for name in names
+        for action in platform.source_actions(
+            platform.vendor_source(name, facts[OS], host), nothing
+        )
+    ]
+    return SourceFacts(
+        {str(item.path): item.content for item in actions if isinstance(item, WriteFile)},
+        {str(item.path): "0" * 64 for item in actions if isinstance(item, FetchKey)},
+    )
