@@ -13,6 +13,7 @@ help:
 	@echo 'make demo       training over SSH to this machine: facts, plan, a detached job, a lost link'
 	@echo 'make test       every test (end-to-end tests need root and Docker)'
 	@echo 'make test-e2e   the end-to-end tests only'
+	@echo 'make test-reboot  a QEMU machine is provisioned through a real reboot (root, QEMU, Docker)'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only create the development environment in $(VENV)'
 	@echo 'make clean      remove $(VENV) and every generated file'
@@ -25,6 +26,10 @@ test: $(VENV)/.dev-installed
 
 test-e2e: $(VENV)/.dev-installed
 	@$(RUN) pytest -m e2e $(PYTEST_ARGS)
+
+# -s: minutes pass, so what happens is shown as it happens. What is missing here is named.
+test-reboot: $(VENV)/.dev-installed
+	@$(RUN) pytest -s -m reboot tests/reboot $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev-installed
 	@$(RUN) ruff check .
@@ -70,4 +75,4 @@ $(VENV)/.created:
 	@$(RUN) pip install -qq 'pip>=23.1'
 	@touch $@
 
-.PHONY: help demo test test-e2e lint setup clean
+.PHONY: help demo test test-e2e test-reboot lint setup clean

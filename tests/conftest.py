@@ -2,7 +2,9 @@
 
 A test marked ``e2e`` needs root and a Docker engine that answers; without them it is skipped with
 the reason, or fails where ``RIGUP_E2E=1`` says that they must be there. A test marked ``gpu``
-needs a real NVIDIA GPU, which nothing can demand: it is skipped without one.
+needs a real NVIDIA GPU, which nothing can demand: it is skipped without one. The tests under
+``reboot`` start QEMU machines for minutes: they are not even collected unless they are named, by
+their marker or their path.
 """
 
 from __future__ import annotations
@@ -17,6 +19,14 @@ import pytest
 
 DEMAND_VARIABLE = "RIGUP_E2E"
 DOCKER_ANSWERS_WITHIN_S = 30
+ON_REQUEST = "reboot"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path != Path(__file__).parent / ON_REQUEST:
+        return None
+    asked = (config.option.markexpr, *config.invocation_params.args)
+    return None if any(ON_REQUEST in str(word) for word in asked) else True
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,4 +1,5 @@
-"""End-to-end tests never vanish silently: skipped with a reason, or failed on demand."""
+"""End-to-end tests never vanish silently: skipped with a reason, or failed on demand; those that
+reboot a machine run on request only."""
 
 from __future__ import annotations
 
@@ -66,3 +67,33 @@ def test_failed_where_it_is_demanded(suite: Path) -> None:
 def test_run_where_the_engine_answers(suite: Path) -> None:
     add_docker(suite, status=0)
     assert "2 passed" in outcome(suite, demanded=True)
+
+
+@pytest.fixture
+def suite_with_reboots(suite: Path) -> Path:
+    (suite / "pytest.ini").write_text("[pytest]\nmarkers =\n    e2e: x\n    gpu: x\n    reboot: x\n")
+    (suite / "reboot").mkdir()
+    (suite / "reboot" / "test_slow.py").write_text(
+        "import pytest\n\n\n@pytest.mark.reboot\ndef test_slow(): pass\n"
+    )
+    (suite / "test_it.py").write_text("def test_near(): pass\n")
+    return suite
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "= 1 passed in"),
+        (("-m", "not gpu"), "= 1 passed in"),
+        (("-m", "reboot"), "= 1 passed, 1 deselected in"),
+        (("reboot/test_slow.py",), "= 1 passed in"),
+    ],
+    ids=["by default", "another marker", "by marker", "by path"],
+)
+def test_reboots_happen_on_request_only(
+    suite_with_reboots: Path, words: tuple[str, ...], expected: str
+) -> None:
+    command = [sys.executable, "-m", "pytest", "-p", "no:asyncio", *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=suite_with_reboots)
+    assert expected in done.stdout
+    assert ("test_slow.py" in done.stdout) == ("reboot" in "".join(words))

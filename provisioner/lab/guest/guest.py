@@ -95,9 +95,13 @@ class Guest:
         """From now on a reboot stops between shutdown and boot, until :meth:`let_boot`."""
         self._command("set-action", reboot="shutdown", shutdown="pause")
 
+    def is_held(self) -> bool:
+        """Has it shut down, and waits for :meth:`let_boot`?"""
+        return self._command("query-status")["status"] == "shutdown"
+
     def let_boot(self) -> None:
         """Undo :meth:`hold_at_reboot`, and boot if it is held there."""
-        held = self._command("query-status")["status"] == "shutdown"
+        held = self.is_held()
         self._command("set-action", reboot="reset", shutdown="poweroff")
         if held:
             self._command("system_reset")
