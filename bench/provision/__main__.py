@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.provision import noop
+from bench.provision import noop, scale
 
 
 def main() -> None:
@@ -15,9 +15,13 @@ def main() -> None:
     command = commands.add_parser("noop", help="nothing to do: rigup, pyinfra and Ansible")
     command.add_argument("--inventory", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=7)
+    command = commands.add_parser("scale", help="1 to 64 hosts that repeat a real one")
+    command.add_argument("--inventory", type=Path, required=True)
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("--rtt-ms", type=int, default=50)
     given = vars(parser.parse_args())
     given["work"] = given["work"].resolve()
-    {"noop": noop.main}[given.pop("command")](**given)
+    {"noop": noop.main, "scale": scale.main}[given.pop("command")](**given)
 
 
 main()

@@ -27,26 +27,27 @@ class Programs:
 
 def install(work: Path) -> Programs:
     """rigup from this checkout, its peers from the package index (once; newest then)."""
-    ours, peers = work / "rigup", work / "peers"
+    rigup, versions = install_rigup(work)
+    peers = work / "peers"
     if not (peers / "bin" / "ansible-playbook").exists():
         _create(peers)
         _pip(peers, "install", "-qq", "-r", str(Path(__file__).with_name("requirements.txt")))
-    if not (ours / "bin" / "pip").exists():
-        _create(ours)
-    source = _copy_of_checkout(work / "source")
-    if not (ours / "bin" / "rigup").exists():
-        _pip(ours, "install", "-qq", str(source))
-    _pip(ours, "install", "-qq", "--force-reinstall", "--no-deps", str(source))
-    versions = (
-        *_versions(ours, "rigup", "paramiko", "fabric"),
-        *_versions(peers, "pyinfra", "ansible-core"),
-    )
     return Programs(
-        ours / "bin" / "rigup",
+        rigup,
         peers / "bin" / "pyinfra",
         peers / "bin" / "ansible-playbook",
-        versions,
+        (*versions, *_versions(peers, "pyinfra", "ansible-core")),
     )
+
+
+def install_rigup(work: Path) -> tuple[Path, tuple[str, ...]]:
+    """The executable, and the versions that count."""
+    place, source = work / "rigup", _copy_of_checkout(work / "source")
+    if not (place / "bin" / "rigup").exists():
+        _create(place)
+        _pip(place, "install", "-qq", str(source))
+    _pip(place, "install", "-qq", "--force-reinstall", "--no-deps", str(source))
+    return place / "bin" / "rigup", _versions(place, "rigup", "paramiko", "fabric")
 
 
 def _create(place: Path) -> None:
@@ -64,9 +65,9 @@ def _copy_of_checkout(place: Path) -> Path:
     return place
 
 
-def _versions(place: Path, *packages: str) -> list[str]:
+def _versions(place: Path, *packages: str) -> tuple[str, ...]:
     installed = json.loads(_pip(place, "list", "--format", "json"))
-    return [f"{row['name']} {row['version']}" for row in installed if row["name"] in packages]
+    return tuple(f"{row['name']} {row['version']}" for row in installed if row["name"] in packages)
 
 
 def _pip(place: Path, *words: str) -> str:
