@@ -16,7 +16,12 @@ from provisioner.hardware import DriverChoice
 
 @dataclass(frozen=True)
 class VendorSource:
-    """One vendor repository as it must be on the host: a source file and a signing key."""
+    """One vendor repository as it must be on the host: a source file and a signing key.
+
+    ``suite`` and ``components`` are apt's. For rpm: ``signs`` says what the key signs (packages
+    or metadata), ``only`` is the one pattern of packages to be taken from there, ``proxy`` the
+    inventory's proxy (apt has a file of its own for it).
+    """
 
     name: str
     uri: str
@@ -24,6 +29,9 @@ class VendorSource:
     key_fingerprint: str
     suite: str = "/"
     components: str = ""
+    signs: str = "packages"
+    only: str = ""
+    proxy: str = ""
 
 
 class Platform(Protocol):

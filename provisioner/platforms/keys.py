@@ -20,7 +20,7 @@ class FetchKey:
     """Download a signing key on the host and file it, if it is the pinned one.
 
     ``script`` prints what lies at the URL ``$1``: every package manager's network settings
-    (proxies, authorities) are its own.
+    (proxies, authorities) are its own. ``$2`` is the source's proxy, where it has one.
     """
 
     source: VendorSource
@@ -39,7 +39,9 @@ class FetchKey:
         )
 
     def apply(self, transport: Transport) -> None:
-        fetched = run_checked(transport, Command.sh(self.script, self.source.key_url, sudo=True))
+        arguments = filter(None, (self.source.key_url, self.source.proxy))
+        fetch = Command.sh(self.script, *arguments, sudo=True)
+        fetched = run_checked(transport, fetch)
         self._require_pinned(fetched.stdout, transport.host_name)
         key = openpgp.armored(fetched.stdout)
         run_checked(transport, put_command(key, self.path, sudo=True))
