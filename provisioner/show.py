@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from provisioner.command import MASK
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from provisioner.jobs import PerHost
     from provisioner.lab import Lab
     from provisioner.report import HostReport, StepReport
+    from provisioner.verify import Proof
 
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
 MARKS = {
@@ -42,10 +44,7 @@ def host_report(report: HostReport) -> str:
         lines.append(f"    not reached: {', '.join(report.pending)}")
     if report.unproven:
         lines.append(f"    {printable(report.unproven)}")
-    lines.extend(
-        f"  = verified: {printable(proof.text)}{' [SIMULATED]' if proof.simulated else ''}"
-        for proof in report.proofs
-    )
+    lines.extend(_proof_line(proof) for proof in report.proofs)
     if report.error is not None:
         lines.append(f"  x {_indented(error_text(report.error, with_host=False))}")
     if report.transcript:
@@ -225,6 +224,26 @@ def _step_lines(step: StepReport) -> Iterable[str]:
         yield "      may need a reboot to take effect: --reboot allows it"
     if step.what_to_do:
         yield f"      try: {printable(step.what_to_do)}"
+
+
+def _proof_line(proof: Proof) -> str:
+    mark, word = ("=", "verified") if proof.proven else ("-", "not proven")
+    notes = " [SIMULATED]" if proof.simulated else ""
+    if proof.recorded_at is not None:
+        notes += f" [shown {_ago(proof.recorded_at)} on this very state; --verify shows it again]"
+    return f"  {mark} {word}: {printable(proof.text + notes)}"
+
+
+def _ago(moment: str) -> str:
+    """``12 min ago``, for an ISO 8601 moment; whatever else it is, as it is."""
+    try:
+        seconds = max(time.time() - datetime.fromisoformat(moment).timestamp(), 0)
+    except (ValueError, OverflowError, OSError):
+        return moment
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit} ago"
+    return "just now"
 
 
 def _indented(text: str) -> str:

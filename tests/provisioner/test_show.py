@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -61,6 +62,35 @@ def test_practice_gpus_are_marked_in_title_and_proof() -> None:
     assert proof.endswith("[SIMULATED]")
     assert show.host_report_json(report)["simulated"] is True
     assert show.host_report_json(report)["proofs"][0]["simulated"] is True
+
+
+def test_what_was_not_proven_is_not_called_verified() -> None:
+    text = show.host_report(HostReport("gpu01", (), (Proof("a product", proven=False),)))
+    assert "  - not proven: a product" in text
+    assert "verified" not in text
+
+
+@pytest.mark.parametrize(
+    ("moment", "shown"),
+    [
+        (timedelta(seconds=5), "just now"),
+        (timedelta(minutes=12), "12 min ago"),
+        (timedelta(hours=3, minutes=59), "3 h ago"),
+        (timedelta(days=40), "40 d ago"),
+        (timedelta(hours=-2), "just now"),
+    ],
+)
+def test_a_recorded_proof_says_when_it_was_shown(moment: timedelta, shown: str) -> None:
+    at = (datetime.now(timezone.utc) - moment).isoformat(timespec="seconds")
+    text = show.host_report(HostReport("gpu01", (), (Proof("sees 1 GPU", recorded_at=at),)))
+    assert f"[shown {shown} on this very state; --verify shows it again]" in text
+
+
+def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
+    proof = Proof("sees 1 GPU", recorded_at="\x1b[31mlong ago")
+    text = show.host_report(HostReport("gpu01", (), (proof,)))
+    assert "long ago" in text
+    assert "\x1b" not in text
 
 
 def test_an_error_shows_message_and_remedy_under_its_host() -> None:

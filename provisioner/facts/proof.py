@@ -1,0 +1,96 @@
+"""What an earlier run has proven on this host, and since when its Docker engine runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from provisioner.facts.base import Fact, Output, key_values
+
+PATH = "/var/lib/rigup/proof.json"
+MOST_PROOFS = 16
+LONGEST_TEXT = 300
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing that was shown to work, or, not ``proven``, one that could not be shown and why.
+
+    ``simulated``: on practice GPUs, which proves plumbing and nothing about a GPU.
+    ``recorded_at``: an earlier run showed it at that moment (ISO 8601, UTC); None: it was just now.
+    """
+
+    text: str
+    simulated: bool = False
+    proven: bool = True
+    recorded_at: str | None = None
+
+
+@dataclass(frozen=True)
+class ProofRecord:
+    """``fingerprint`` stands for everything that the proofs depend on."""
+
+    fingerprint: str
+    proofs: tuple[Proof, ...]
+
+    @classmethod
+    def of(cls, fingerprint: str, proofs: Sequence[Proof], at: str) -> ProofRecord:
+        return cls(fingerprint, tuple(replace(proof, recorded_at=at) for proof in proofs))
+
+    def to_json(self) -> str:
+        proofs = [asdict(proof) for proof in self.proofs]
+        return json.dumps({"fingerprint": self.fingerprint, "proofs": proofs}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ProofRecord:
+        """Raises ValueError for anything else than what :meth:`to_json` makes."""
+        value: Any = json.loads(text)
+        try:
+            proofs = tuple(_proof(**item) for item in value["proofs"])
+            fingerprint = value["fingerprint"]
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"no record of proofs: {text[:80]!r}") from error
+        if not isinstance(fingerprint, str) or not 0 < len(proofs) <= MOST_PROOFS:
+            raise ValueError("no record of proofs")
+        return cls(fingerprint, proofs)
+
+
+def _proof(text: object, simulated: object, proven: object, recorded_at: object) -> Proof:
+    told = isinstance(text, str) and len(text) <= LONGEST_TEXT and isinstance(recorded_at, str)
+    if not told or not isinstance(simulated, bool) or not isinstance(proven, bool):
+        raise TypeError("another shape")
+    return Proof(str(text), simulated, proven, str(recorded_at))
+
+
+@dataclass(frozen=True)
+class ProofFacts:
+    """``record`` is None where there is none, or one that says nothing. ``engine_started`` changes
+    with every start of the Docker daemon; empty where that cannot be told."""
+
+    record: ProofRecord | None
+    engine_started: str = ""
+
+
+SCRIPT = f"""
+[ -r /run/docker.pid ] && echo "engine=$(stat -c '%Y %i' /run/docker.pid) $(cat /run/docker.pid)"
+[ -r {PATH} ] && {{ printf 'record='; head -c 65536 {PATH} | tr '\\n' ' '; echo; }}
+exit 0
+"""
+
+
+def parse(output: Output) -> ProofFacts:
+    values = key_values(output.text)
+    text = next(
+        (line[len("record=") :] for line in output.text.splitlines() if line.startswith("record=")),
+        "",
+    )
+    try:
+        record = ProofRecord.from_json(text)
+    except (ValueError, RecursionError):
+        record = None
+    return ProofFacts(record, values.get("engine", ""))
+
+
+PROOF = Fact("proof", SCRIPT, parse)
