@@ -171,10 +171,12 @@ def _silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
     if gpu.module_version:
         return _loaded_but_silent(plan, facts, host)
     if gpu.module_on_disk is None and kernel.container:
+        versions = facts[PACKAGES].versions
+        installed = ", ".join(f"{name} {versions[name]}" for name in plan.packages)
         return Blocked(
-            f"the driver is installed ({plan.source}: {', '.join(plan.packages)}), but its kernel "
-            f"module can be neither built nor loaded here: this host is a container "
-            f"({kernel.container}), and its kernel {kernel.running} belongs to the outer machine",
+            f"the driver is installed from {plan.source} ({installed}), but its kernel module can "
+            f"be neither built nor loaded here: this host is a container ({kernel.container}), and "
+            f"its kernel {kernel.running} belongs to the outer machine",
             "install the driver on the outer machine, or use a host with a kernel of its own",
         )
     if kernel.next != kernel.running:
