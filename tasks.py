@@ -28,14 +28,20 @@ from provisioner.home import rigup_home
 from provisioner.lazy import LazyModule
 
 if TYPE_CHECKING:
+    from provisioner import facts_report, lab, provisioning, trust
     from provisioner import jobs as job_facade
-    from provisioner import lab, provisioning, trust
     from provisioner.containers import facade, services, ssh_fragment
     from provisioner.containers import on_hosts as containers
+    from provisioner.doctor import captured, examine
+    from provisioner.doctor import report as doctor_report
     from remote_agent.protocol.job import JobRecord
 else:  # no command needs all of them
+    captured = LazyModule("provisioner.doctor.captured")
     containers = LazyModule("provisioner.containers.on_hosts")
+    doctor_report = LazyModule("provisioner.doctor.report")
+    examine = LazyModule("provisioner.doctor.examine")
     facade = LazyModule("provisioner.containers.facade")
+    facts_report = LazyModule("provisioner.facts_report")
     job_facade = LazyModule("provisioner.jobs")
     lab = LazyModule("provisioner.lab")
     provisioning = LazyModule("provisioner.provisioning")
@@ -195,9 +201,49 @@ def facts(
     else:
         for one, found, _ in results:
             if found is not None:
-                print(f"{one.name}\n{show.facts(found)}")
+                print(facts_report.text(one.name, found))
     terminal.complain_all(results)
     return outcome.exit_code_of(results)
+
+
+@command(
+    help={
+        **HOSTS_HELP,
+        **JSON_HELP,
+        **SUDO_HELP,
+        "log": "no host: name the known failures in this file (- for standard input)",
+    }
+)
+def doctor(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    log: Text = None,
+    json: bool = False,
+    ask_sudo_password: bool = False,
+    sudo_password_fd: Text = None,
+) -> int:
+    """What is wrong with hosts, or what a captured log tells: cause, evidence, fix."""
+    if log is not None:
+        if host or group or all_:
+            raise UsageError("--log reads a file and asks no host", remedy="give one of the two")
+        return _doctor_log(log, json)
+    hosts = _hosts(host, group, all_, inventory)
+    password = arguments.sudo_password(ask_sudo_password, sudo_password_fd)
+    results = job_facade.on_each(hosts, lambda one: examine.examine_host(one, password))
+    if json:
+        print(show.as_json(show.results_json(results)))
+    else:
+        for one, found, _ in results:
+            if found is not None:
+                print(terminal.as_typed(doctor_report.host_text(one.name, found)))
+    terminal.complain_all(results)
+    ill = any(found is not None and found.problems for _, found, _ in results)
+    return outcome.worst_code(
+        [outcome.exit_code_of(results), ExitCode.FAILED if ill else ExitCode.DONE]
+    )
 
 
 @command(
@@ -596,6 +642,15 @@ def _exactly_one(hosts: Sequence[Host]) -> Sequence[Host]:
     return hosts
 
 
+def _doctor_log(path: str, json: bool) -> ExitCode:
+    name, findings = captured.read(path)
+    if json:
+        print(show.as_json({"log": name, "findings": findings}))
+    else:
+        print(terminal.as_typed(doctor_report.log_text(findings, name)))
+    return ExitCode.FAILED if findings else ExitCode.DONE
+
+
 def _find(
     job: str, host: str | None, inventory: str | None, *, newest: bool = True
 ) -> tuple[Host, JobRecord]:
@@ -635,6 +690,7 @@ def _namespace() -> Collection:
     for body in (
         provision,
         facts,
+        doctor,
         train,
         jobs,
         logs,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from provisioner.doctor.examine import Diagnosis
 from provisioner.doctor.finding import SEVERITIES, Finding
+from provisioner.show import SIMULATED
 from provisioner.text import printable
 
 MARKS = {"problem": "x", "warning": "!", "note": "-"}
@@ -17,6 +19,16 @@ def log_text(findings: Sequence[Finding], name: str) -> str:
     return _joined([f"{name}: {counts(findings)}"], findings)
 
 
+def host_text(host: str, diagnosis: Diagnosis) -> str:
+    """One host: its findings, and what was looked at."""
+    states = [] if diagnosis.problems or not diagnosis.checked else ["healthy"]
+    told = counts(diagnosis.findings)
+    mark = f"  [{SIMULATED}]" if diagnosis.simulated else ""
+    head = f"{host}: {', '.join([*states, *([told] if told else [])])}{mark}"
+    checked = f"  checked: {', '.join(diagnosis.checked) or 'nothing, for nothing could be read'}"
+    return _joined([head], diagnosis.findings, [checked])
+
+
 def counts(findings: Iterable[Finding]) -> str:
     """Such as ``2 problems, 1 note``."""
     severities = [finding.severity for finding in findings]
@@ -24,8 +36,8 @@ def counts(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{number} {name}{'s' * (number > 1)}" for number, name in numbers if number)
 
 
-def _joined(head: Sequence[str], findings: Sequence[Finding]) -> str:
-    lines = [*head, *(line for finding in findings for line in _lines(finding))]
+def _joined(head: Sequence[str], findings: Sequence[Finding], tail: Sequence[str] = ()) -> str:
+    lines = [*head, *(line for finding in findings for line in _lines(finding)), *tail]
     return "\n".join(printable(line.replace("\n", " ")) for line in lines)
 
 

@@ -1,0 +1,54 @@
+"""rigup's own part on the host: can the agent run, and will jobs outlive a logout and a boot?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.agent.bundle import build_bundle
+from provisioner.doctor.finding import Finding
+from provisioner.doctor.situation import Situation, found
+from provisioner.facts import AGENT, LOGIN, OS, PYTHON
+
+OLDEST_PYTHON = (3, 8)
+
+
+def look(situation: Situation) -> Iterator[Finding]:
+    yield from _python(situation)
+    agent, login = situation.facts[AGENT], situation.facts[LOGIN]
+    if not agent.builds:
+        return  # nothing runs through rigup here, and the first job brings the agent along
+    if build_bundle().digest not in agent.builds:
+        yield found(
+            "agent-old",
+            "note",
+            "agent",
+            "the agent on the host is of another version; the next contact replaces it",
+            evidence=", ".join(digest[:12] for digest in agent.builds),
+            where="state directory",
+            fix="nothing; it is no fault",
+        )
+    if situation.facts[OS].systemd and not login.lingers:
+        yield found(
+            "jobs-end-at-logout",
+            "warning",
+            "agent",
+            f"jobs of {login.user} may end with the last logout, and queued ones do not start "
+            "after a boot",
+            evidence="no lingering",
+            where="/var/lib/systemd/linger",
+            fix=f"{situation.provision}; by hand, sudo loginctl enable-linger {login.user}",
+        )
+
+
+def _python(situation: Situation) -> Iterator[Finding]:
+    version = situation.facts[PYTHON].version
+    if version is None or version < OLDEST_PYTHON:
+        yield found(
+            "python-too-old",
+            "problem",
+            "agent",
+            "the agent needs python3 of 3.8 or newer",
+            evidence="no python3" if version is None else f"Python {version[0]}.{version[1]}",
+            where="python3 --version",
+            fix="install python3 with the host's package manager",
+        )

@@ -1,0 +1,95 @@
+"""Docker: does the engine answer, will it after a boot, does it know the GPUs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from provisioner.doctor.finding import Finding
+from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL
+from provisioner.doctor.scan import scan_lines
+from provisioner.doctor.situation import Situation, found
+from provisioner.facts import DOCKER, GPU, TOOLKIT, FactUnreadable
+from provisioner.facts.docker import DockerFacts
+
+COMPLAINTS = ("level=fatal", "level=error", "failed to start", "unable to configure")
+
+
+def look(situation: Situation) -> Iterator[Finding]:
+    docker = situation.facts[DOCKER]
+    if docker.snap:
+        yield found(
+            "docker-snap",
+            "problem",
+            "docker",
+            "Docker is a snap, which cannot give containers GPUs",
+            evidence="/snap/docker",
+            where="host",
+            fix=f"sudo snap remove docker, then {situation.provision}",
+            source="NVIDIA/nvidia-docker#1034",
+        )
+    if not docker.installed:
+        return
+    yield from _silent(situation, docker)
+    yield from _without_gpus(situation, docker)
+    if docker.active and not docker.enabled and not docker.snap:
+        yield found(
+            "docker-not-enabled",
+            "warning",
+            "docker",
+            "Docker will not start at the next boot",
+            evidence="docker.service is not enabled",
+            where="systemd",
+            fix="sudo systemctl enable docker.service",
+        )
+
+
+def look_at_journal(situation: Situation) -> Iterator[Finding]:
+    """Known failures that dockerd wrote down: they may be over, so they are never problems."""
+    lines = situation.facts[DOCKER_JOURNAL].lines
+    for one in scan_lines(lines, "Docker's journal"):
+        severity = "warning" if one.severity == "problem" else one.severity
+        yield replace(one, severity=severity)
+
+
+def _silent(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:
+    if docker.server_version is not None:
+        return
+    complaint = _last_complaint(situation)
+    yield found(
+        "docker-silent",
+        "problem",
+        "docker",
+        "Docker is installed and no engine answers",
+        evidence=f"{docker.error or 'no answer'}{f'; its journal: {complaint}' * bool(complaint)}",
+        where="docker info",
+        fix="sudo systemctl start docker; journalctl -u docker -n 50 says why it does not",
+    )
+
+
+def _last_complaint(situation: Situation) -> str:
+    try:
+        lines = situation.facts[DOCKER_JOURNAL].lines
+    except FactUnreadable:
+        return ""
+    complaints = [line for line in lines if any(sign in line.lower() for sign in COMPLAINTS)]
+    return complaints[-1] if complaints else ""
+
+
+def _without_gpus(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:
+    toolkit = situation.facts[TOOLKIT]
+    if docker.server_version is None or not situation.facts[GPU].present:
+        return
+    if toolkit.version is None or "nvidia" in docker.runtimes:
+        return
+    yield found(
+        "docker-without-nvidia-runtime",
+        "problem",
+        "docker",
+        "the container toolkit is installed and Docker does not know its runtime",
+        evidence=f"runtimes: {', '.join(docker.runtimes) or 'none'}",
+        where="docker info",
+        fix=f"{situation.provision}; by hand, sudo nvidia-ctk runtime configure --runtime=docker "
+        "and sudo systemctl restart docker",
+        source="CND install guide",
+    )

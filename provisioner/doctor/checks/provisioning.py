@@ -1,0 +1,31 @@
+"""What another run of provision would change: the host is not as rigup would leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from provisioner.doctor.finding import Finding
+from provisioner.doctor.situation import Situation, found
+from provisioner.steps import ALL_STEPS, Blocked, Change
+from provisioner.steps.base import check
+
+
+def look(situation: Situation) -> Iterator[Finding]:
+    for step in ALL_STEPS:
+        outcome = check(step, situation.facts, situation.host)
+        if isinstance(outcome, Change):
+            yield _finding(situation, step.name, outcome.reason, situation.provision)
+        elif isinstance(outcome, Blocked):
+            yield _finding(situation, step.name, outcome.reason, outcome.what_to_do)
+
+
+def _finding(situation: Situation, step: str, reason: str, fix: str) -> Finding:
+    return found(
+        f"not-provisioned-{step}",
+        "warning",
+        step,
+        f"not as provisioning leaves it: {reason}",
+        evidence=f"step {step}",
+        where=f"{situation.provision} --check",
+        fix=fix,
+    )
