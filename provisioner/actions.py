@@ -8,7 +8,7 @@ from typing import Protocol
 
 from provisioner.command import Command, Result
 from provisioner.errors import CommandFailed
-from provisioner.traces import Trace
+from provisioner.traces import Trace, content_mark
 from provisioner.transport.base import Transport
 from provisioner.transport.upload import put_command
 
@@ -61,7 +61,7 @@ class WriteFile:
 
     @property
     def traces(self) -> tuple[Trace, ...]:
-        return (Trace("file", str(self.path)),)
+        return (Trace("file", str(self.path), content_mark(self.content.encode())),)
 
     def describe(self) -> str:
         return f"write {self.path}"

@@ -254,6 +254,6 @@ class _Run:
             self._tell("verify", reason)
             return
         self._tell("verify", "running a container")
-        proofs = verify(self._job.transport, facts)
+        proofs = verify(self._job.transport, facts, force=self._job.verify_anew)
         self._job.standing.note(proofs=proofs)
         self._tell("verify", "; ".join(proof.text for proof in proofs))
