@@ -52,7 +52,8 @@ def test_a_swapped_signing_key_is_refused(provisioned, tmp_path: Path, shell) ->
         for host in data["hosts"].values():
             host.setdefault("mirrors", {}).setdefault("nvidia", {})["key_fingerprint"] = "AB" * 20
 
-    shell("lab02").run("apt-get purge -y 'nvidia-*' 'libnvidia-*' >/dev/null 2>&1")
+    purge = "apt-get purge -y --allow-change-held-packages 'nvidia-*' 'libnvidia-*'"
+    shell("lab02").run(f"{purge} >/dev/null 2>&1")
     inventory = provisioned.with_hosts(tmp_path, other_key)
     try:
         done = provisioned("provision", "--host", "lab02", "--inventory", str(inventory))
