@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from inventory import Host
-from provisioner import pending
+from provisioner import journal, pending
 from provisioner.actions import Action
 from provisioner.errors import RigupError, StepFailed, TransportError
 from provisioner.facts import ALL_FACTS, GPU, OS, PENDING, Facts, FactUnreadable, gather
@@ -199,7 +199,7 @@ class _Run:
         rounds: list[tuple[Action, ...]] = []
         while isinstance(outcome, Change):
             if outcome.actions and outcome.actions not in rounds and len(rounds) < MOST_ROUNDS:
-                self._apply(step, outcome)
+                self._apply(step, outcome, facts)
                 done += outcome.actions
                 rounds.append(outcome.actions)
             elif outcome.needs_reboot:
@@ -221,7 +221,9 @@ class _Run:
             report = StepReport(step.name, "changed", change.reason, begun, seconds=seconds)
             self._end(report, f"done in {seconds:.1f} s")
 
-    def _apply(self, step: Step, change: Change) -> None:
+    def _apply(self, step: Step, change: Change, facts: Facts) -> None:
+        self._job.stop.check()
+        journal.record(self._job.transport, step.name, change.actions, facts)
         for action in change.actions:
             self._job.stop.check()
             self._tell(step.name, f"  {action.label or action.describe()}")
