@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from inventory import Host, Inventory, InventoryError
+from provisioner import mirrors
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.containers import engine
@@ -343,7 +344,7 @@ def _job_spec(
         runtime=CONTAINER if image else PROCESS,
         snapshot=send_code(client, tree),
         directory=request.script.directory,
-        env={**_mirror_environment(host), **request.environment},
+        env={**_mirror_environment(host, in_container=bool(image)), **request.environment},
         gpus=_gpus(client, request),
         image=image,
         mounts=host.container.mounts if image else (),
@@ -438,16 +439,10 @@ def _memory() -> Path:
     return rigup_home() / "jobs-sent"
 
 
-def _mirror_environment(host: Host) -> dict[str, str]:
-    """The inventory's mirrors under the names that pip, the hub client and proxies read."""
-    mirrors = host.mirrors
-    named = {
-        "PIP_INDEX_URL": mirrors.python_index,
-        "HF_ENDPOINT": mirrors.model_hub,
-        "http_proxy": mirrors.http_proxy,
-        "https_proxy": mirrors.http_proxy,
-    }
-    return {key: value for key, value in named.items() if value}
+def _mirror_environment(host: Host, *, in_container: bool) -> dict[str, str]:
+    """The inventory's mirrors; an image names its own authorities."""
+    bundle = {} if in_container else mirrors.bundle_environment(host.mirrors)
+    return {**mirrors.environment(host.mirrors), **bundle}
 
 
 def _drop(client: AgentClient | None) -> None:

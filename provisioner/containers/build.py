@@ -17,11 +17,13 @@ from importlib import resources
 from pathlib import Path
 
 from inventory import Mirrors
+from provisioner.authorities import read_authorities
 from provisioner.command import Command
 from provisioner.containers.shipping import Progress, image_id, image_label, silent
-from provisioner.errors import CommandFailed, LabError, UsageError
+from provisioner.errors import CommandFailed, LabError
 from provisioner.lab.images import local_base
 from provisioner.lab.recipe import Recipe
+from provisioner.mirrors import pip_conf, pip_settings
 from provisioner.transport.base import Transport
 from provisioner.transport.local import LocalTransport
 
@@ -41,7 +43,7 @@ CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 class BuildInputs:
     """What a build depends on besides the packaged files.
 
-    authorities: file name (``*.crt``) to bytes; index: a Python package index, None for PyPI;
+    authorities: file name (``*.crt``) to bytes; pip: keys of its configuration, none for PyPI;
     proxy: for HTTP and HTTPS during the build only.
     """
 
@@ -50,15 +52,17 @@ class BuildInputs:
     torch: str = ""
     note: str = ""
     authorities: Mapping[str, bytes] = field(default_factory=dict)
-    index: str | None = None
+    pip: Mapping[str, str] = field(default_factory=dict)
     proxy: str | None = None
 
 
 def inputs_for(base: str, mirrors: Mirrors) -> BuildInputs:
     """A build on ``base`` behind a host's mirrors; raises UsageError for an unreadable CA file."""
-    authorities = {f"{path.stem}.crt": _authority(path) for path in mirrors.ca_certificates}
     return BuildInputs(
-        base, authorities=authorities, index=mirrors.python_index, proxy=mirrors.http_proxy
+        base,
+        authorities=read_authorities(mirrors.ca_certificates),
+        pip=pip_settings(mirrors),
+        proxy=mirrors.http_proxy,
     )
 
 
@@ -67,7 +71,7 @@ def recipe(inputs: BuildInputs) -> Recipe:
     package = resources.files("provisioner.containers")
     files = {name: package.joinpath(name).read_bytes() for name in PACKAGED}
     files |= {f"ca/{name}": data for name, data in inputs.authorities.items()}
-    files |= {"ca/.keep": b"", "wheels/.keep": b"", "pip.conf": _pip_conf(inputs.index)}
+    files |= {"ca/.keep": b"", "wheels/.keep": b"", "pip.conf": pip_conf(inputs.pip).encode()}
     made_from = [inputs.base, inputs.torch, inputs.note]
     files["made-from.json"] = json.dumps(made_from).encode()
     return Recipe(inputs.repository, files)
@@ -105,7 +109,7 @@ def build_local_image(progress: Progress = silent) -> str:
         repository="rigup/pytorch-cpu",
         torch=PRACTICE_TORCH,
         note=PRACTICE_NOTE,
-        index=os.environ.get("PIP_INDEX_URL"),
+        pip=pip_settings(Mirrors(python_index=os.environ.get("PIP_INDEX_URL"))),
     )
     wanted = recipe(inputs)
     local = LocalTransport()
@@ -190,14 +194,3 @@ def _download_words(folder: Path, where: Iterable[str]) -> list[str]:
     words += ["--dest", str(folder), "--only-binary", ":all:", "--python-version", PRACTICE_PYTHON]
     words += ["--platform", f"manylinux_2_28_{platform.machine()}"]
     return [*words, PRACTICE_TORCH]
-
-
-def _pip_conf(index: str | None) -> bytes:
-    return f"[global]\nindex-url = {index}\n".encode() if index else b"[global]\n"
-
-
-def _authority(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read the certificate authority {path}: {error}") from None

@@ -109,7 +109,8 @@ carried() {
     CARRIED_PATH=$CARRIED_PATH awk -v form="$1" '
     BEGIN {
         listed = "^(PATH|LD_LIBRARY_PATH|LIBRARY_PATH|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|PIP_CERT"
-        listed = listed "|HF_ENDPOINT|(NVIDIA|CUDA|NCCL)_[A-Z0-9_]+)$"
+        listed = listed "|HF_ENDPOINT|PIP_INDEX_URL|PIP_TRUSTED_HOST|(https?|no)_proxy"
+        listed = listed "|(HTTPS?|NO)_PROXY|(NVIDIA|CUDA|NCCL)_[A-Z0-9_]+)$"
         for (name in ENVIRON) {
             value = ENVIRON[name == "PATH" ? "CARRIED_PATH" : name]
             if (name !~ listed || name ~ /TOKEN|SECRET|PASS|KEY|CREDENTIAL/) continue

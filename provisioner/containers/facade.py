@@ -29,6 +29,7 @@ from provisioner.containers.ssh_fragment import (
     remove_block,
     write_blocks,
 )
+from provisioner.mirrors import environment
 from provisioner.transport.base import Transport
 from provisioner.trust import pin, unpin
 
@@ -143,7 +144,6 @@ def make_spec(
 ) -> ContainerSpec:
     """The whole specification, from the wish, the inventory and the host."""
     state_dir = place.home / host.state_dir
-    hub = host.mirrors.model_hub
     return ContainerSpec(
         name=wish.name,
         image=image,
@@ -156,7 +156,7 @@ def make_spec(
             for text in (*host.container.mounts, *wish.mounts)
         ),
         shm_size=host.container.shm_size or DEFAULT_SHM_SIZE,
-        environment=(("HF_ENDPOINT", hub),) if hub else (),
+        environment=tuple(environment(host.mirrors).items()),
         host_name=host.name,
         large_limits=place.can_raise_limits,
     )

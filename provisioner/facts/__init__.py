@@ -10,6 +10,7 @@ from provisioner.facts.gpu import GPU
 from provisioner.facts.kernel import KERNEL
 from provisioner.facts.login import LOGIN
 from provisioner.facts.machine import MACHINE
+from provisioner.facts.network import NETWORK
 from provisioner.facts.nvidia_services import NVIDIA_SERVICES
 from provisioner.facts.os import OS
 from provisioner.facts.packages import PACKAGES
@@ -25,6 +26,7 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
     MACHINE,
     LOGIN,
     RESOURCES,
+    NETWORK,
     PACKAGES,
     SOURCES,
     ARCHIVE,
@@ -48,6 +50,7 @@ __all__ = [
     "KERNEL",
     "LOGIN",
     "MACHINE",
+    "NETWORK",
     "NVIDIA_SERVICES",
     "OS",
     "PACKAGES",

@@ -7,11 +7,13 @@ from provisioner.steps.driver import Driver
 from provisioner.steps.fabric_manager import FabricManager
 from provisioner.steps.kernel import Kernel
 from provisioner.steps.machine import Machine
+from provisioner.steps.network import Network
 from provisioner.steps.persistence import Persistence
 from provisioner.steps.preflight import Preflight
 from provisioner.steps.toolkit import Toolkit
 
 LATER_STEPS: tuple[Step, ...] = (
+    Network(),
     Docker(),
     Kernel(),
     Driver(),

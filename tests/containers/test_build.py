@@ -22,6 +22,7 @@ from provisioner.transport.fake import FakeTransport
 
 BASE = "pytorch/pytorch:2.14.0-cuda13.0-cudnn9-runtime"
 INPUTS = BuildInputs(BASE)
+AUTHORITY = Path(__file__).parents[1] / "cases" / "authorities" / "company.pem"
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ INPUTS = BuildInputs(BASE)
         replace(INPUTS, base="other"),
         replace(INPUTS, torch="torch==2.13.0"),
         replace(INPUTS, authorities={"corp.crt": b"pem"}),
-        replace(INPUTS, index="https://pypi.example/simple"),
+        replace(INPUTS, pip={"index-url": "https://pypi.example/simple"}),
     ],
 )
 def test_every_input_changes_the_name(changed: BuildInputs) -> None:
@@ -49,15 +50,15 @@ def test_the_context_has_both_folders_and_the_authorities() -> None:
 
 
 def test_the_inventorys_mirrors_reach_the_build(tmp_path: Path) -> None:
-    (tmp_path / "corp.pem").write_bytes(b"pem")
     mirrors = Mirrors(
-        ca_certificates=(tmp_path / "corp.pem",),
+        ca_certificates=(AUTHORITY,),
         python_index="https://pypi.example/simple",
         http_proxy="http://proxy.example:3128",
     )
     inputs = inputs_for(BASE, mirrors)
     files = recipe(inputs).files
-    assert files["ca/corp.crt"] == b"pem"
+    [name] = [name for name in files if name.startswith("ca/rigup-")]
+    assert files[name] == AUTHORITY.read_bytes()
     assert b"index-url = https://pypi.example/simple" in files["pip.conf"]
     assert "https_proxy=http://proxy.example:3128" in build_words("r", inputs, "-")
     with pytest.raises(UsageError, match="absent"):

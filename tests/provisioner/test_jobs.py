@@ -24,6 +24,7 @@ from provisioner.errors import (
     UsageError,
 )
 from provisioner.jobs import find, find_script, follow_log, follow_to_end, new_job_id, on_each, pull
+from provisioner.mirrors import CA_BUNDLE
 from remote_agent.protocol.job import JOB_ID, JobRecord, JobSpec
 from remote_agent.protocol.snapshot import OutputFile
 
@@ -412,13 +413,15 @@ def test_an_unknown_runtime_is_refused_before_anything_is_sent(tmp_path: Path) -
 
 def test_the_inventorys_mirrors_reach_the_job() -> None:
     host = Host("a", "a")
-    assert jobs._mirror_environment(host) == {}
-    mirrors = replace(host.mirrors, python_index="https://m/simple", http_proxy="http://p:1")
-    assert jobs._mirror_environment(replace(host, mirrors=mirrors)) == {
-        "PIP_INDEX_URL": "https://m/simple",
-        "http_proxy": "http://p:1",
-        "https_proxy": "http://p:1",
-    }
+    assert jobs._mirror_environment(host, in_container=False) == {}
+    mirrors = replace(
+        host.mirrors, python_index="https://m/simple", ca_certificates=(Path("ca.pem"),)
+    )
+    host = replace(host, mirrors=mirrors)
+    index = {"PIP_INDEX_URL": "https://m/simple"}
+    assert jobs._mirror_environment(host, in_container=True) == index
+    bundle = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT"), str(CA_BUNDLE))
+    assert jobs._mirror_environment(host, in_container=False) == {**index, **bundle}
 
 
 def test_secrets_of_a_job_are_not_in_its_representation(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from hashlib import sha256
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from inventory import Host
-from inventory.model import EMPTY
+from inventory.model import EMPTY, Mirrors, Repository
 from provisioner.actions import WriteFile
 from provisioner.agent.boot_unit import boot_unit
 from provisioner.agent.bundle import build_bundle
@@ -24,6 +24,7 @@ from provisioner.facts.gpu import Gpu, GpuFacts, GpuProcess, PciGpu
 from provisioner.facts.kernel import KernelFacts
 from provisioner.facts.login import LoginFacts
 from provisioner.facts.machine import MachineFacts
+from provisioner.facts.network import NetworkFacts
 from provisioner.facts.nvidia_services import NvidiaServiceFacts, Unit
 from provisioner.facts.os import OsFacts
 from provisioner.facts.packages import PackageFacts
@@ -42,6 +43,7 @@ KINDS: dict[str, Any] = {
     "machine": MachineFacts,
     "login": LoginFacts,
     "resources": ResourceFacts,
+    "network": NetworkFacts,
     "packages": PackageFacts,
     "sources": SourceFacts,
     "archive": ArchiveFacts,
@@ -59,6 +61,9 @@ PCI = {
     "h100": PciGpu("0000:18:00.0", "0x2330", "nvidia"),
     "passed-through": PciGpu("0000:19:00.0", "0x2330", "vfio-pci"),
     "v100": PciGpu("0000:3b:00.0", "0x1db1", None),
+    "t4": PciGpu("0000:3c:00.0", "0x1eb8", None),
+    "a100": PciGpu("0000:3d:00.0", "0x20b2", None),
+    "gh200": PciGpu("0009:01:00.0", "0x2342", None),
     "rtx4090": PciGpu("0000:01:00.0", "0x2684", None),
     "b200": PciGpu("0000:1b:00.0", "0x2901", None),
     "k80": PciGpu("0000:05:00.0", "0x102d", None),
@@ -103,12 +108,30 @@ def _system(name: str) -> dict[str, Any]:
     base = _base()
     kernel = base["kernels"].get(name, {})
     running = {"kernel": kernel["running"]} if kernel else {}
-    return {"os": {**base["systems"][name], **running}, "kernel": kernel}
+    os = {**base["systems"][name], **running}
+    managers = {"suse": "zypper", "fedora": "dnf"}
+    kin = (*os.get("like", ()), os.get("id"))
+    manager = next((managers[word] for word in kin if word in managers), "apt")
+    return {"os": os, "kernel": kernel, "packages": {"manager": manager}}
 
 
 def host_of(case: Mapping[str, Any]) -> Host:
     host = Host("gpu01", "gpu01.example", labels=EMPTY)
-    return replace(host, **case.get("host", {}))
+    fields = dict(case.get("host", {}))
+    if "mirrors" in fields:
+        fields["mirrors"] = _mirrors(**fields["mirrors"])
+    return replace(host, **fields)
+
+
+def _mirrors(ca_certificates: Sequence[str] = (), **fields: Any) -> Mirrors:
+    """``ca_certificates`` are names of files in tests/cases/authorities."""
+    paths = tuple(CASES.parent / "authorities" / name for name in ca_certificates)
+    repositories = {
+        name: Repository(**fields.pop(name))
+        for name in ("nvidia", "container_toolkit", "docker")
+        if name in fields
+    }
+    return Mirrors(ca_certificates=paths, **repositories, **fields)
 
 
 def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
