@@ -122,9 +122,10 @@ def _driver(gpu: GpuFacts) -> Iterator[str]:
 
 
 def _persistence(gpu: GpuFacts) -> str:
-    states = {one.persistence for one in gpu.gpus}
-    known = {(True,): ", persistence on", (False,): ", persistence off"}
-    return known.get(tuple(state for state in states if state is not None), "")
+    states = {one.persistence for one in gpu.gpus if one.persistence is not None}
+    if len(states) != 1:
+        return ""
+    return ", persistence on" if states.pop() else ", persistence off"
 
 
 def _kernel(kernel: KernelFacts) -> Iterator[str]:

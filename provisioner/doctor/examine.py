@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from inventory import Host
@@ -12,7 +13,7 @@ from provisioner.doctor.checks import ALL_CHECKS, Check
 from provisioner.doctor.finding import Finding, worst_first
 from provisioner.doctor.probes import PROBES
 from provisioner.doctor.situation import Situation
-from provisioner.facts import ALL_FACTS, Facts, FactUnreadable, gather
+from provisioner.facts import ALL_FACTS, Facts, FactUnreadable, Unreadable, gather
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
 
@@ -51,36 +52,34 @@ def diagnose(
 ) -> Diagnosis:
     """Pure: every check on what was read; a fact that could not be read is a finding too."""
     situation = Situation(host, facts, today)
-    found: list[Finding] = []
+    found = [_unread(name, value) for name, value in facts.items() if isinstance(value, Unreadable)]
     checked = []
     for check in checks:
-        try:
-            found.extend(check.look(situation))
+        with suppress(FactUnreadable):
+            for finding in check.look(situation):
+                found.append(finding)
             checked.append(check.subject)
-        except FactUnreadable as error:
-            found.append(_unread(check, error))
     addressed = (replace(one, fix=_addressed(one.fix, host)) for one in _once(found))
     return Diagnosis(worst_first(addressed), tuple(checked), situation.simulated)
 
 
-def _unread(check: Check, error: FactUnreadable) -> Finding:
+def _unread(fact: str, why: Unreadable) -> Finding:
     return Finding(
         id="unreadable",
         severity="warning",
-        subject=check.subject,
-        cause="could not be checked",
-        evidence=error.message,
-        where="host",
-        fix=error.remedy or "look at it on the host",
+        subject=fact,
+        cause="could not be read, so what depends on it was not checked",
+        evidence=why.reason,
+        where="facts",
+        fix=why.remedy or "look at it on the host",
     )
 
 
 def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The same failure on the same subject is told once, by whoever saw it first and worst; a fact
-    that several checks missed is told once, for all of them."""
+    """The same failure of the same subject is told once: where it was seen first and worst."""
     seen = set()
     for finding in worst_first(findings):
-        key = finding.evidence if finding.id == "unreadable" else (finding.id, finding.subject)
+        key = (finding.id, finding.subject)
         if key not in seen:
             seen.add(key)
             yield finding

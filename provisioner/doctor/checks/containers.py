@@ -12,6 +12,7 @@ from provisioner.doctor.probes.gpu_containers import (
 )
 from provisioner.doctor.scan import scan_lines
 from provisioner.doctor.situation import Situation, found
+from provisioner.facts import GPU
 
 NO_PROGRAM = (126, 127)
 NO_ANSWER = 124
@@ -21,7 +22,7 @@ def look(situation: Situation) -> Iterator[Finding]:
     asked = situation.facts[GPU_CONTAINERS]
     for container in asked.containers:
         if container.exit_code not in (0, *NO_PROGRAM):
-            yield _lost(container)
+            yield _lost(situation, container)
     if asked.left_out:
         yield found(
             "containers-not-asked",
@@ -34,22 +35,27 @@ def look(situation: Situation) -> Iterator[Finding]:
         )
 
 
-def _lost(container: GpuContainer) -> Finding:
+def _lost(situation: Situation, container: GpuContainer) -> Finding:
+    """While the host's own nvidia-smi answers, the container has lost what it was given."""
     known = scan_lines([container.said], container.name)
+    host_answers = bool(situation.facts[GPU].gpus)
     if container.exit_code == NO_ANSWER:
-        cause, fix = "nvidia-smi does not answer in this container", "look at the driver first"
-    elif known:
-        cause, fix = known[0].cause, known[0].fix
+        cause = "nvidia-smi does not answer inside"
+    elif host_answers:
+        cause = "it has lost its GPUs, while the host still has them"
     else:
-        cause = "nvidia-smi fails in this container"
-        fix = f"docker restart {container.name}, or recreate it"
+        cause = "nvidia-smi fails inside, as it does on the host"
+    recreate = (
+        f"docker restart {container.name}, or recreate it; {situation.provision} makes sure that "
+        "`systemctl daemon-reload` takes no GPUs away"
+    )
     return found(
         "container-gpus-lost",
         "problem",
         f"container {container.name}",
-        f"it was given GPUs and cannot use them: {cause}",
+        cause,
         evidence=f"exit code {container.exit_code}: {container.said}",
         where=f"docker exec {container.name} nvidia-smi -L",
-        fix=fix,
+        fix=recreate if host_answers else "repair the host's driver first",
         source=known[0].source if known else "",
     )

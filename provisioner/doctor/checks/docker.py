@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from provisioner.doctor.finding import Finding
-from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL
+from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL, DockerJournalFacts
 from provisioner.doctor.scan import scan_lines
 from provisioner.doctor.situation import Situation, found
-from provisioner.facts import DOCKER, GPU, TOOLKIT, FactUnreadable
+from provisioner.facts import DOCKER, GPU, TOOLKIT
 from provisioner.facts.docker import DockerFacts
 
-COMPLAINTS = ("level=fatal", "level=error", "failed to start", "unable to configure")
+COMPLAINTS = ("level=fatal", "unable to configure", "failed to start")
 
 
 def look(situation: Situation) -> Iterator[Finding]:
@@ -45,35 +45,45 @@ def look(situation: Situation) -> Iterator[Finding]:
 
 
 def look_at_journal(situation: Situation) -> Iterator[Finding]:
-    """Known failures that dockerd wrote down: they may be over, so they are never problems."""
-    lines = situation.facts[DOCKER_JOURNAL].lines
-    for one in scan_lines(lines, "Docker's journal"):
-        severity = "warning" if one.severity == "problem" else one.severity
-        yield replace(one, severity=severity)
+    """Known failures that dockerd wrote down. While it runs they may be over: no problems."""
+    journal = situation.facts[DOCKER_JOURNAL]
+    if journal.state == "failed":
+        yield found(
+            "docker-failed",
+            "problem",
+            "docker",
+            "Docker's engine does not start",
+            evidence=_last_complaint(journal) or "docker.service has failed",
+            where="Docker's journal",
+            fix="repair what it complains about (/etc/docker/daemon.json must be valid JSON), then "
+            "sudo systemctl reset-failed docker && sudo systemctl start docker",
+        )
+    for one in scan_lines(journal.lines, "Docker's journal"):
+        over = one.severity == "problem" and journal.state == "active"
+        yield replace(one, severity="warning") if over else one
 
 
 def _silent(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:
     if docker.server_version is not None:
         return
-    complaint = _last_complaint(situation)
     yield found(
         "docker-silent",
         "problem",
         "docker",
         "Docker is installed and no engine answers",
-        evidence=f"{docker.error or 'no answer'}{f'; its journal: {complaint}' * bool(complaint)}",
+        evidence=docker.error or "no answer",
         where="docker info",
         fix="sudo systemctl start docker; journalctl -u docker -n 50 says why it does not",
     )
 
 
-def _last_complaint(situation: Situation) -> str:
-    try:
-        lines = situation.facts[DOCKER_JOURNAL].lines
-    except FactUnreadable:
-        return ""
-    complaints = [line for line in lines if any(sign in line.lower() for sign in COMPLAINTS)]
-    return complaints[-1] if complaints else ""
+def _last_complaint(journal: DockerJournalFacts) -> str:
+    """The most telling kind of line, and of those the last."""
+    for sign in COMPLAINTS:
+        said = [line for line in journal.lines if sign in line.lower()]
+        if said:
+            return said[-1]
+    return ""
 
 
 def _without_gpus(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:

@@ -67,7 +67,7 @@ def _lost(gpu: GpuFacts) -> Iterator[Finding]:
         yield found(
             "gpu-not-listed",
             "problem",
-            "GPU",
+            "gpu",
             f"{len(driven)} GPUs are on the PCI bus, nvidia-smi lists {len(gpu.gpus)}",
             evidence=", ".join(one.address for one in driven),
             where="PCI bus",

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 
 from provisioner.doctor.finding import Finding
 from provisioner.doctor.situation import Situation, found
+from provisioner.errors import BlockedError
+from provisioner.facts import FactUnreadable
 from provisioner.steps import ALL_STEPS, Blocked, Change
-from provisioner.steps.base import check
 
 
 def look(situation: Situation) -> Iterator[Finding]:
     for step in ALL_STEPS:
-        outcome = check(step, situation.facts, situation.host)
+        try:
+            outcome = step.check(situation.facts, situation.host)
+        except FactUnreadable:
+            continue  # told as what it is
+        except BlockedError as error:
+            outcome = Blocked(error.message, error.remedy or "")
         if isinstance(outcome, Change):
             yield _finding(situation, step.name, outcome.reason, situation.provision)
         elif isinstance(outcome, Blocked):

@@ -54,7 +54,7 @@ def _space(mount: str, paths: list[str], space: Space) -> Iterator[Finding]:
         yield found(
             "disk-read-only",
             "problem",
-            "disk",
+            f"disk {mount}",
             f"{mount} is mounted read-only",
             evidence="ro",
             where=where,
@@ -67,7 +67,7 @@ def _space(mount: str, paths: list[str], space: Space) -> Iterator[Finding]:
         yield found(
             "disk-nearly-full",
             severity,
-            "disk",
+            f"disk {mount}",
             f"{mount} is {'' if full else 'nearly '}full",
             evidence=f"{space.free_bytes / GIB:.1f} GiB free",
             where=where,
@@ -77,7 +77,7 @@ def _space(mount: str, paths: list[str], space: Space) -> Iterator[Finding]:
         yield found(
             "disk-few-files",
             "problem",
-            "disk",
+            f"disk {mount}",
             f"{mount} can hold only a few more files, however much space is free",
             evidence=f"{space.free_files} free inodes",
             where=where,

@@ -1,0 +1,97 @@
+"""Facts and probes -> findings: tests/cases/doctor/checks.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from situations import facts_of, host_of
+
+from provisioner.doctor.checks import ALL_CHECKS
+from provisioner.doctor.examine import Diagnosis, diagnose
+from provisioner.doctor.probes.docker_journal import DockerJournalFacts
+from provisioner.doctor.probes.gpu_containers import GpuContainer, GpuContainerFacts
+from provisioner.doctor.probes.gpu_health import GpuHealthFacts
+from provisioner.facts import Facts
+from provisioner.facts.kernel_log import KernelLogFacts
+from provisioner.facts.pending import PendingFacts, PendingReboot
+
+TODAY = "2026-11-21"
+CASES = yaml.safe_load(
+    (Path(__file__).parents[1] / "cases" / "doctor" / "checks.yaml").read_text("utf-8")
+)
+PROVISIONING = "what provisioning would change"
+
+
+def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
+    """What a healthy host answers, changed by the case."""
+    containers = told.get("gpu_containers", {})
+    fields = {"exit_code": 0, **told.get("gpu_health", {})}
+    return {
+        "pending": PendingFacts(None),
+        "kernel_log": KernelLogFacts(**told.get("kernel_log", {"source": "dmesg", "lines": ()})),
+        "docker_journal": DockerJournalFacts(**told.get("docker_journal", {"state": "active"})),
+        "gpu_health": GpuHealthFacts(**{key: _tuple(value) for key, value in fields.items()}),
+        "gpu_containers": GpuContainerFacts(
+            tuple(GpuContainer(*one) for one in containers.get("containers", ())),
+            containers.get("left_out", False),
+        ),
+    }
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def diagnosis_of(case: Mapping[str, Any], **more: Any) -> Diagnosis:
+    host = host_of(case)
+    known = {**dict(facts_of(case, host).items()), **probes_of(case.get("probes", {})), **more}
+    checks = [check for check in ALL_CHECKS if check.subject != PROVISIONING]
+    return diagnose(host, Facts(known), TODAY, checks)
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["name"]) for case in CASES])
+def test_situation(case: dict[str, Any]) -> None:
+    found = diagnosis_of(case).findings
+    assert [[one.id, one.severity] for one in found] == [row[:2] for row in case["expect"]]
+    for one, row in zip(found, case["expect"], strict=True):
+        told = " ".join((one.subject, one.cause, one.evidence, one.where, one.fix))
+        for words in row[2:]:
+            assert words in told, told
+
+
+def test_what_was_looked_at_is_told_and_what_could_not_be_is_not() -> None:
+    whole = diagnosis_of({"from": "converged"})
+    assert len(whole.checked) == len(ALL_CHECKS) - 1
+    half = diagnosis_of({"from": "converged", "unreadable": {"gpu": "x", "kernel_log": "y"}})
+    assert set(whole.checked) - set(half.checked) >= {"driver"}
+    assert "disk space and clock" in half.checked
+
+
+def test_a_reboot_that_rigup_itself_waits_for_is_told() -> None:
+    pending = PendingFacts(PendingReboot("kernel", "boot", 1.0))
+    [found] = diagnosis_of({"from": "converged"}, pending=pending).findings
+    assert (found.id, found.severity) == ("reboot-pending", "warning")
+    assert "a run of rigup waits" in found.evidence
+
+
+@pytest.mark.parametrize("name", ["gpu", "docker"])
+def test_practice_gpus_say_so(name: str) -> None:
+    case = {"from": "converged", "facts": {"gpu": {"gpus": ["practice"]}}}
+    assert diagnosis_of(case).simulated
+    assert not diagnosis_of({"from": "converged"}).simulated
+    assert not diagnosis_of({"from": "converged", "unreadable": {name: "x", "gpu": "x"}}).simulated
+
+
+def test_what_provisioning_would_change_is_a_warning_with_its_reason() -> None:
+    case = {"from": "converged", "facts": {"docker": {"installed": False, "server_version": None}}}
+    host = host_of(case)
+    known = {**dict(facts_of(case, host).items()), **probes_of({})}
+    found = {one.id: one for one in diagnose(host, Facts(known), TODAY).findings}
+    docker = found["not-provisioned-docker"]
+    assert docker.severity == "warning"
+    assert docker.cause.startswith("not as provisioning leaves it: ")
+    assert docker.where == "invoke provision --host gpu01 --check"
