@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.provision import noop, scale
+from bench.provision import fresh, noop, scale
 
 
 def main() -> None:
@@ -19,9 +19,12 @@ def main() -> None:
     command.add_argument("--inventory", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--rtt-ms", type=int, default=50)
+    command = commands.add_parser("fresh", help="new hosts: rigup and a shell script")
+    command.add_argument("--hosts", type=int, default=2)
+    command.add_argument("--rounds", type=int, default=3)
     given = vars(parser.parse_args())
     given["work"] = given["work"].resolve()
-    {"noop": noop.main, "scale": scale.main}[given.pop("command")](**given)
+    {"noop": noop.main, "scale": scale.main, "fresh": fresh.main}[given.pop("command")](**given)
 
 
 main()

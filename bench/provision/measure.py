@@ -13,6 +13,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 THREADS_POLL_S = 0.01
+TOLD = 2000
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,10 @@ class Run:
     exit_code: int
     stdout: str
     stderr: str
+
+    def last_words(self) -> str:
+        """The end of both outputs, for a complaint."""
+        return f"{self.stdout[-TOLD:]}\n{self.stderr[-TOLD:]}"
 
 
 def run(

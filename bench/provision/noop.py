@@ -49,5 +49,5 @@ def unchanged(contender: Contender) -> Run:
     """A run that must find nothing to do; anything else ends the benchmark."""
     done = contender.run()
     if not contender.finds_nothing_to_do(done):
-        sys.exit(f"{contender.name} changed something or failed:\n{done.stdout}\n{done.stderr}")
+        sys.exit(f"{contender.name} changed something or failed:\n{done.last_words()}")
     return done

@@ -6,13 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("inventory", "provisioner", "remote_agent", "tui", "examples")
-FILES = ("tasks.py", "pyproject.toml", "README.md", "LICENSE")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Programs:
 
 
 def install(work: Path) -> Programs:
-    """rigup from this checkout, its peers from the package index (once; newest then)."""
+    """rigup from the last commit; its peers from the package index (once, the newest then)."""
     rigup, versions = install_rigup(work)
     peers = work / "peers"
     if not (peers / "bin" / "ansible-playbook").exists():
@@ -42,27 +41,38 @@ def install(work: Path) -> Programs:
 
 def install_rigup(work: Path) -> tuple[Path, tuple[str, ...]]:
     """The executable, and the versions that count."""
-    place, source = work / "rigup", _copy_of_checkout(work / "source")
+    place = work / "rigup"
+    source, commit = _last_commit(work / "source")
     if not (place / "bin" / "rigup").exists():
         _create(place)
         _pip(place, "install", "-qq", str(source))
     _pip(place, "install", "-qq", "--force-reinstall", "--no-deps", str(source))
-    return place / "bin" / "rigup", _versions(place, "rigup", "paramiko", "fabric")
+    return place / "bin" / "rigup", (
+        f"commit {commit}",
+        *_versions(place, "rigup", "paramiko", "fabric"),
+    )
 
 
 def _create(place: Path) -> None:
     venv.create(place, with_pip=True, clear=True)
 
 
-def _copy_of_checkout(place: Path) -> Path:
-    """Built from a copy: what lies in the checkout's own build folder must not get in."""
+def _last_commit(place: Path) -> tuple[Path, str]:
+    """Its files, and its name: what is measured can be looked up."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
-    for name in SOURCES:
-        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
-        shutil.copy(ROOT / name, place)
-    return place
+    archive = place / "source.tar"
+    _git("archive", "--output", str(archive), "HEAD")
+    with tarfile.open(archive) as files:
+        files.extractall(place, filter="data")
+    return place, _git("rev-parse", "--short", "HEAD").strip()
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", ROOT, *words], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
 
 
 def _versions(place: Path, *packages: str) -> tuple[str, ...]:

@@ -59,9 +59,7 @@ def _provision(rigup: Path, home: Path, count: int) -> Run:
     words = (str(rigup), "provision", "--all", "--inventory", str(inventory), "--json")
     done = run(words, env={"RIGUP_HOME": str(home)})
     if done.exit_code or not rigup_is_unchanged(done.stdout, done.stderr):
-        sys.exit(
-            f"rigup changed something or failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
+        sys.exit(f"rigup changed something or failed:\n{done.last_words()}")
     return done
 
 
