@@ -211,4 +211,4 @@ def _available(text: str) -> str | None:
     return None if text.strip() in NOT_AVAILABLE else text.strip()
 
 
-GPU = Fact("gpu", SCRIPT, parse)
+GPU = Fact("gpu", SCRIPT, parse, slow=True)
