@@ -37,7 +37,8 @@ class Suse(ZypperPlatform):
         return ("docker",)
 
     def header_packages(self, kernel_release: str, os: OsFacts) -> tuple[str, ...]:
-        """``6.4.0-150600.23.53-default`` is built by ``kernel-default`` of that version; the
-        package's release has one more number, which the relation ``=`` may not match."""
+        """``6.4.0-150600.23.53-default`` is the kernel of flavour default; its packages' release
+        has one more number, and they provide themselves without it (kernel-source,
+        kernel-binary.spec.in)."""
         version, _, flavour = kernel_release.rpartition("-")
         return (f"kernel-{flavour}-devel={version}",)

@@ -17,12 +17,9 @@ from provisioner.traces import Trace
 AUTHORITIES = PurePosixPath("/etc/pki/trust/anchors")
 LOCK_TIMEOUT_S = 300
 
-CHANGE = """\
-zypper --non-interactive "$@"
-code=$?
-case $code in 102|103|106) exit 0 ;; esac
-exit $code
-"""
+CHANGE = (
+    'zypper --non-interactive "$@"; code=$?; case $code in 102|103|106) exit 0 ;; esac; exit $code'
+)
 """zypper(8), exit codes: done, but a reboot or a restart of zypper is suggested, or some other
 repository was left out."""
 
