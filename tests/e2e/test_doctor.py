@@ -148,7 +148,8 @@ def test_a_captured_kernel_log(rigup: Rigup, tmp_path: Path) -> None:
     done = rigup("doctor", "--log", str(log))
     assert done.code == 1
     assert "GPU 0000:17:00: Xid 79: GPU has fallen off the bus (at [ 7131.0])" in done.out
-    piped = rigup("doctor", "--log", "-", stdin=log.open("rb"))
+    with log.open("rb") as stream:
+        piped = rigup("doctor", "--log", "-", stdin=stream)
     assert piped.code == 1
     assert "standard input, line 2" in piped.out
 

@@ -12,6 +12,7 @@ from provisioner.doctor.situation import Situation, found
 from provisioner.facts import DOCKER, GPU, TOOLKIT
 from provisioner.facts.docker import DockerFacts
 
+RUNNING = "API listen on"
 COMPLAINTS = ("level=fatal", "unable to configure", "failed to start")
 
 
@@ -47,13 +48,14 @@ def look(situation: Situation) -> Iterator[Finding]:
 def look_at_journal(situation: Situation) -> Iterator[Finding]:
     """Known failures that dockerd wrote down. While it runs they may be over: no problems."""
     journal = situation.facts[DOCKER_JOURNAL]
-    if journal.state == "failed":
+    complaint = _last_complaint(journal)
+    if journal.state == "failed" or (journal.state == "activating" and complaint):
         yield found(
             "docker-failed",
             "problem",
             "docker",
             "Docker's engine does not start",
-            evidence=_last_complaint(journal) or "docker.service has failed",
+            evidence=complaint or "docker.service has failed",
             where="Docker's journal",
             fix="repair what it complains about (/etc/docker/daemon.json must be valid JSON), then "
             "sudo systemctl reset-failed docker && sudo systemctl start docker",
@@ -78,9 +80,11 @@ def _silent(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:
 
 
 def _last_complaint(journal: DockerJournalFacts) -> str:
-    """The most telling kind of line, and of those the last."""
+    """Since the engine last ran: the most telling kind of line, and of those the last."""
+    running = [place for place, line in enumerate(journal.lines) if RUNNING in line]
+    lines = journal.lines[running[-1] + 1 if running else 0 :]
     for sign in COMPLAINTS:
-        said = [line for line in journal.lines if sign in line.lower()]
+        said = [line for line in lines if sign in line.lower()]
         if said:
             return said[-1]
     return ""
