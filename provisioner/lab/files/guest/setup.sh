@@ -8,7 +8,7 @@ update-ca-certificates
 apt-get update -q
 apt-get upgrade -y -q
 get systemd-sysv udev dbus libpam-systemd openssh-server sudo python3 curl gnupg iptables \
-  iproute2 kmod procps less initramfs-tools grub-common grub-pc-bin
+  iproute2 kmod procps less initramfs-tools apparmor grub-common grub-pc-bin
 
 # The newest kernel, and the one before it in the same series, which the first boot takes. The seed
 # makes the newest one look installed since: a host that was upgraded and not rebooted.
