@@ -104,9 +104,11 @@ with_rpm() {{
   [ -x $python ] || python=python3
   $python -I -S -c {shlex.quote(UNFINISHED)} 2>/dev/null
 }}
-ID= ID_LIKE=
-[ -r /etc/os-release ] && . /etc/os-release
-case " $ID $ID_LIKE " in
+ids=
+while IFS= read -r line; do
+  case $line in ID=*|ID_LIKE=*) ids="$ids ${{line#*=}}" ;; esac
+done < /etc/os-release
+case $ids in
   *debian*|*ubuntu*) manager=apt ;;
   *suse*|*sles*) manager=zypper ;;
   *rhel*|*fedora*|*centos*|*amzn*) manager=dnf ;;
