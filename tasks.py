@@ -30,10 +30,12 @@ from provisioner.lazy import LazyModule
 if TYPE_CHECKING:
     from provisioner import facts_report, lab, provisioning, trust
     from provisioner import jobs as job_facade
+    from provisioner import uninstall as removing
     from provisioner.containers import facade, services, ssh_fragment
     from provisioner.containers import on_hosts as containers
     from provisioner.doctor import captured, examine
     from provisioner.doctor import report as doctor_report
+    from provisioner.report import HostReport
     from remote_agent.protocol.job import JobRecord
 else:  # no command needs all of them
     captured = LazyModule("provisioner.doctor.captured")
@@ -45,6 +47,7 @@ else:  # no command needs all of them
     job_facade = LazyModule("provisioner.jobs")
     lab = LazyModule("provisioner.lab")
     provisioning = LazyModule("provisioner.provisioning")
+    removing = LazyModule("provisioner.uninstall")
     services = LazyModule("provisioner.containers.services")
     ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
     trust = LazyModule("provisioner.trust")
@@ -171,12 +174,47 @@ def provision(
     reports = provisioning.provision_hosts(
         hosts, terminal.progress_lines(hosts), wishes, tell=terminal.note
     )
-    if json:
-        print(show.as_json([show.host_report_json(report) for report in reports]))
-    else:
-        print("\n".join(show.host_report(report) for report in reports))
-    terminal.note(show.summary(reports))
-    return outcome.worst_code([report.exit_code for report in reports])
+    return _host_reports(reports, json)
+
+
+@command(
+    help={
+        **HOSTS_HELP,
+        **JSON_HELP,
+        **SUDO_HELP,
+        "check": "show what would be removed, remove nothing",
+        "yes": "do not ask",
+        "keep": "leave what these steps put there, separated by commas",
+    }
+)
+def uninstall(
+    context: Context,
+    host: Text = None,
+    group: Text = None,
+    all_: bool = False,
+    inventory: Text = None,
+    check: bool = False,
+    yes: bool = False,
+    keep: Text = None,
+    json: bool = False,
+    ask_sudo_password: bool = False,
+    sudo_password_fd: Text = None,
+) -> int:
+    """Take back what provisioning put on hosts: recorded things only, data never."""
+    hosts = _hosts(host, group, all_, inventory)
+    wishes = removing.Removing(
+        only_check=check,
+        keep=arguments.names(keep, "--keep"),
+        agree=arguments.removal_agreement(yes or check),
+    )
+    reports = removing.uninstall_hosts(
+        hosts,
+        terminal.progress_lines(hosts),
+        wishes,
+        sudo_password=arguments.sudo_password(ask_sudo_password, sudo_password_fd),
+        tell=terminal.note,
+    )
+    return _host_reports(reports, json)
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP, **SUDO_HELP})
@@ -622,6 +660,15 @@ def lab_down(context: Context, images: bool = False) -> int:
     return ExitCode.DONE
 
 
+def _host_reports(reports: Sequence[HostReport], json: bool) -> int:
+    if json:
+        print(show.as_json([show.host_report_json(report) for report in reports]))
+    else:
+        print("\n".join(show.host_report(report) for report in reports))
+    terminal.note(show.summary(reports))
+    return outcome.worst_code([report.exit_code for report in reports])
+
+
 def _exit(message: str, code: int) -> Exit:
     return Exit(terminal.as_typed(message), code=code)
 
@@ -643,6 +690,8 @@ def _exactly_one(hosts: Sequence[Host]) -> Sequence[Host]:
 
 
 def _doctor_log(path: str, json: bool) -> ExitCode:
+    if path == captured.STANDARD_INPUT and sys.stdin.isatty():
+        terminal.note("reading standard input; ctrl-d ends it")
     name, findings = captured.read(path)
     if json:
         print(show.as_json({"log": name, "findings": findings}))
@@ -689,6 +738,7 @@ def _namespace() -> Collection:
     root.add_task(trust_hosts, name="trust")
     for body in (
         provision,
+        uninstall,
         facts,
         doctor,
         train,

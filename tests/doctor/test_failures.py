@@ -14,6 +14,7 @@ from provisioner.doctor.phrases import Phrase
 from provisioner.doctor.scan import scan_stream
 from provisioner.doctor.signatures import signatures
 from provisioner.doctor.textlog import ANSI
+from provisioner.doctor.toolkit_cves import cves_of
 
 CASES = yaml.safe_load(
     (Path(__file__).parents[1] / "cases" / "doctor" / "failures.yaml").read_text("utf-8")
@@ -49,6 +50,16 @@ def test_every_row_says_what_it_is_what_to_do_and_where_that_is_from() -> None:
         assert row["mark"] in ("H", "M", "U")
         assert all(row[key] for key in ("cause", "fix", "source", "date"))
         assert row.get("says") or "exit" in row
+
+
+@pytest.mark.parametrize("row", data.load("failures")["toolkit_cves"], ids=lambda row: row["cve"])
+def test_every_cve_is_named_below_the_version_that_fixes_it(row: dict[str, str]) -> None:
+    major, minor, patch = map(int, row["fixed_in"].split("."))
+    below = f"{major}.{minor}.{patch - 1}" if patch else f"{major}.{minor - 1}.9"
+    text = f"NVIDIA Container Toolkit CLI version {below}\n"
+    [found] = scan_stream(io.BytesIO(text.encode()), "captured")
+    assert row["cve"] in found.cause
+    assert row["cve"] not in cves_of(row["fixed_in"])
 
 
 @pytest.mark.parametrize("text", ["", "*", "**"])

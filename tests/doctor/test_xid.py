@@ -13,6 +13,7 @@ from provisioner import data
 from provisioner.doctor import xid
 from provisioner.doctor.finding import Finding
 from provisioner.doctor.scan import scan_stream
+from remote_agent.verdict import XID_ACTIONS
 
 CASES = yaml.safe_load(
     (Path(__file__).parents[1] / "cases" / "doctor" / "xid.yaml").read_text("utf-8")
@@ -50,6 +51,14 @@ def test_every_code_of_the_table(code: int) -> None:
 def test_every_action_is_used_and_every_used_action_is_there() -> None:
     table = data.load("xid")
     assert {row["action"] for row in table["codes"].values()} == set(table["actions"])
+
+
+def test_a_job_is_blamed_on_no_xid_that_the_table_calls_harmless() -> None:
+    """The agent has no YAML, so its verdicts keep a table of their own."""
+    table = data.load("xid")
+    for code in XID_ACTIONS:
+        action = table["actions"][table["codes"][code]["action"]]
+        assert action["severity"] in ("problem", "warning")
 
 
 def test_a_flood_of_made_up_gpus_is_bounded_and_said() -> None:
