@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -33,12 +33,12 @@ def plan_driver(facts: Facts, host: Host) -> DriverPlan:
     if source == "distro" and archive is not None:
         choice = _choose_from(archive, facts, host)
     else:
-        choice = choose_driver(facts[GPU].pci, host.driver_branch)
+        choice = choose_driver(facts[GPU].own, host.driver_branch)
     return DriverPlan(
         choice,
         source,
         platform_of(facts[OS]).driver_packages(choice, source),
-        signed=source == "distro" and bool((archive or {}).get("signed_modules")),
+        signed=source == "distro" and signed_modules_offered(facts),
     )
 
 
@@ -50,8 +50,12 @@ def source_of(facts: Facts, host: Host) -> str:
     installed = installed_source(facts[PACKAGES].versions)
     if installed is not None:
         return installed
-    signed = bool((_archive(facts) or {}).get("signed_modules"))
-    return "distro" if signed and unsigned_refused(facts) else "vendor"
+    return "distro" if signed_modules_offered(facts) and unsigned_refused(facts) else "vendor"
+
+
+def signed_modules_offered(facts: Facts) -> bool:
+    """Does the distribution's archive have prebuilt modules that Secure Boot takes?"""
+    return bool((_archive(facts) or {}).get("signed_modules"))
 
 
 def unsigned_refused(facts: Facts) -> bool:
@@ -60,14 +64,15 @@ def unsigned_refused(facts: Facts) -> bool:
     return bool(kernel.secure_boot) and not kernel.mok_enrolled
 
 
-def installed_source(names: Iterable[str]) -> str | None:
-    """Where installed driver packages came from (vendor, distro), as far as their names tell."""
+def installed_source(versions: Mapping[str, str]) -> str | None:
+    """Where installed driver packages (name -> version) came from: vendor, distro, None where
+    neither names nor revisions tell."""
     table = data.load("drivers")["packages"]
-    found = list(names)
     for source in ("vendor", "distro"):
-        if any(_matches(name, table[source]) for name in found):
+        if any(_matches(name, table[source]) for name in versions):
             return source
-    return None
+    revised = (versions[name] for name in driver_parts(versions))
+    return "distro" if any(table["distro_revision"] in version for version in revised) else None
 
 
 def driver_parts(names: Iterable[str]) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ def _choose_from(archive: dict[str, Any], facts: Facts, host: Host) -> DriverCho
             remedy="set driver_source: vendor in the inventory",
         )
     try:
-        choice = choose_driver(facts[GPU].pci, branch)
+        choice = choose_driver(facts[GPU].own, branch)
     except BlockedError as error:
         raise BlockedError(
             f"{error.message} ({name}'s own archive holds no other)",

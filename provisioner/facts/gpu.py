@@ -12,6 +12,8 @@ DISPLAY_CLASSES = ("0x0300", "0x0302")
 NVSWITCH_CLASS = "0x0680"
 OLDEST_NVSWITCH = 0x1AC0
 """Bridges of that class with lower ids are mainboard chipsets (pci-ids)."""
+PASSED_THROUGH = ("vfio-pci", "pci-stub", "pciback")
+"""Drivers that keep a device for a virtual machine."""
 NOT_AVAILABLE = {"", "N/A", "[N/A]", "[Not Supported]", "[Unknown Error]"}
 
 
@@ -79,9 +81,14 @@ class GpuFacts:
     processes: tuple[GpuProcess, ...] = ()
 
     @property
+    def own(self) -> tuple[PciGpu, ...]:
+        """Those on the bus that are not passed through to guests."""
+        return tuple(gpu for gpu in self.pci if gpu.driver not in PASSED_THROUGH)
+
+    @property
     def present(self) -> bool:
-        """Is there an NVIDIA GPU at all?"""
-        return bool(self.pci or self.gpus)
+        """Does this host have an NVIDIA GPU for itself?"""
+        return bool(self.own or self.gpus)
 
 
 SCRIPT = r"""

@@ -13,6 +13,7 @@ from provisioner.driver_plan import (
     driver_parts,
     installed_source,
     plan_driver,
+    signed_modules_offered,
     unsigned_refused,
 )
 from provisioner.facts import GPU, KERNEL, OS, PACKAGES, Facts
@@ -38,7 +39,7 @@ class Driver:
     def check(self, facts: Facts, host: Host) -> Outcome:
         gpu = facts[GPU]
         if not gpu.present:
-            return Satisfied("no NVIDIA GPU on the bus, nothing to drive")
+            return Satisfied(_nothing_to_drive(gpu))
         if gpu.gpus and not _flavour_too_old(gpu):
             return _working(facts)
         if gpu.runfile or _is_foreign(facts):
@@ -53,6 +54,12 @@ class Driver:
         if not _has_all(plan.packages, facts):
             return _installation(plan, facts, host)
         return _with_hold(_silent(plan, facts, host), plan.signed, facts)
+
+
+def _nothing_to_drive(gpu: GpuFacts) -> str:
+    if gpu.pci:
+        return f"all {len(gpu.pci)} NVIDIA GPU(s) are passed through to guests, nothing to drive"
+    return "no NVIDIA GPU on the bus, nothing to drive"
 
 
 def _working(facts: Facts) -> Outcome:
@@ -78,13 +85,9 @@ def _missing(gpu: GpuFacts) -> str:
 
 def _flavour_too_old(gpu: GpuFacts) -> bool:
     """Some GPUs work, but the proprietary modules leave the newest ones alone."""
-    unanswered = len(gpu.pci) > len(gpu.gpus)
-    devices = [found.device for found in gpu.pci if found.driver in (None, "nvidia", "nouveau")]
-    return (
-        unanswered
-        and gpu.module_flavour == "proprietary"
-        and bool(generations_needing_open(devices))
-    )
+    silent = len(gpu.own) > len(gpu.gpus)
+    newest = generations_needing_open(found.device for found in gpu.own)
+    return silent and gpu.module_flavour == "proprietary" and bool(newest)
 
 
 def _is_foreign(facts: Facts) -> bool:
@@ -119,7 +122,9 @@ def _refusal(plan: DriverPlan, facts: Facts) -> Blocked | None:
     if not plan.signed and unsigned_refused(facts):
         return Blocked(
             "Secure Boot is on: the kernel refuses modules that are built on the host",
-            SECURE_BOOT,
+            f"set driver_source: distro, whose modules are signed; or {SECURE_BOOT}"
+            if signed_modules_offered(facts)
+            else SECURE_BOOT,
         )
     return None
 

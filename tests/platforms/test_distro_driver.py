@@ -179,4 +179,6 @@ def test_parts_of_a_driver_and_their_lookalikes() -> None:
         *("firmware-nvidia-gsp", "libcuda1", "libnvidia-ml1"),
         *("nvidia-fabricmanager", "nvidia-open"),
     )
-    assert installed_source(["nvidia-container-toolkit", "docker.io"]) is None
+    assert installed_source({"nvidia-container-toolkit": "1", "docker.io": "1"}) is None
+    assert installed_source({"nvidia-driver-580-open": "580.159.03-0ubuntu0.24.04.1"}) == "distro"
+    assert installed_source({"nvidia-driver-580-open": "580.159.03-0ubuntu1"}) is None

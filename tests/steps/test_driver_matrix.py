@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def facts_for(distribution: str, situation: dict[str, Any]) -> Facts:
 def host_in(distribution: str) -> Host:
     pinned = TABLE["distributions"][distribution].get("nvidia key")
     mirrors = Mirrors(nvidia=Repository(key_fingerprint=pinned))
-    return host_of({"host": {"mirrors": mirrors}})
+    return replace(host_of({}), mirrors=mirrors)
 
 
 def newer(release: str) -> str:
