@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from provisioner.errors import RigupError
@@ -35,6 +36,17 @@ def each(items: Sequence[Item], work: Callable[[Item], Outcome]) -> list[Outcome
     for thread in threads:
         thread.join()
     return [results[place] for place in range(len(items))]
+
+
+def ahead(work: Callable[[], object]) -> None:
+    """Begin ``work``, which keeps its result for whoever asks for it later, while hosts are waited
+    for. An error is for whoever asks."""
+
+    def run() -> None:
+        with suppress(Exception):
+            work()
+
+    threading.Thread(target=run, daemon=True).start()
 
 
 def as_rigup_error(error: Exception, host: str) -> RigupError:

@@ -1,0 +1,39 @@
+"""Work for many hosts at once."""
+
+from __future__ import annotations
+
+import threading
+
+from provisioner.parallel import MAX_AT_ONCE, ahead, each
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    first_may_end = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 0:
+            assert first_may_end.wait(10)
+        else:
+            first_may_end.set()
+        return item * item
+
+    assert each([0, 1, 2], work) == [0, 1, 4]
+    assert each([], work) == []
+
+
+def test_many_hosts_are_worked_on_at_the_same_time() -> None:
+    meeting = threading.Barrier(MAX_AT_ONCE)
+    assert each(range(MAX_AT_ONCE), lambda _: meeting.wait(10) >= 0) == [True] * MAX_AT_ONCE
+
+
+def test_what_is_begun_ahead_does_not_hold_up_and_its_error_is_nobodys() -> None:
+    may_fail, began = threading.Event(), threading.Event()
+
+    def work() -> None:
+        began.set()
+        may_fail.wait(10)
+        raise ValueError("for whoever asks")
+
+    ahead(work)
+    assert began.wait(10)
+    may_fail.set()  # an error in the thread would fail this test: warnings are errors
