@@ -51,11 +51,11 @@ def test_a_host_that_stays_away_is_told_and_picked_up_by_the_next_run(
     assert late.code == 3, late.said
     assert f"not up again within {PATIENCE_S} s" in late.said
 
+    wait_for(guest.is_held, "the guest to shut down", seconds=SHUTS_DOWN_WITHIN_S)
     still_away = with_agent(*KERNEL_ONLY, "--reboot-timeout", str(PATIENCE_S), timeout=1800)
     assert still_away.code == 3, still_away.said
     assert "a reboot was asked for at" in still_away.said
 
-    wait_for(guest.is_held, "the guest to shut down", seconds=SHUTS_DOWN_WITHIN_S)
     guest.let_boot()
     with measured("boot to SSH after the reboot"):
         guest.wait_for_ssh()

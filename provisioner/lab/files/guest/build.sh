@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make a guest's disk. Run as root in a mount namespace of its own.
-#   build.sh FOLDER SUITE ARCHIVE MIB     FOLDER holds overlay/ and setup.sh; leaves disk.raw there
+# FOLDER holds overlay/, setup.sh and mke2fs.conf.
+#   build.sh FOLDER SUITE ARCHIVE MIB     leaves FOLDER/disk.raw
 set -eu
 folder=$1 suite=$2 archive=$3 mib=$4
 root=$folder/root
@@ -23,5 +24,6 @@ rm "$root/setup.sh"
 
 say 'the disk'
 truncate -s "${mib}M" "$folder/disk.raw"
-mke2fs -q -F -t ext4 -d "$root" -E offset=1048576 "$folder/disk.raw" "$((mib - 1))m"
+MKE2FS_CONFIG=$folder/mke2fs.conf \
+  mke2fs -q -F -t ext4 -d "$root" -E offset=1048576 "$folder/disk.raw" "$((mib - 1))m"
 rm -rf "$root"
