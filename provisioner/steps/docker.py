@@ -1,14 +1,25 @@
-"""A Docker engine that answers, starts at boot and that the login user may use."""
+"""A Docker engine that answers, starts at boot, keeps house, and that the login user may use.
+
+Whoever is in the group ``docker`` can become root on the host: that is what the group means.
+"""
 
 from __future__ import annotations
 
 from inventory import Host
-from provisioner.actions import Action, commands
+from provisioner.actions import Action, Run
 from provisioner.command import Command
+from provisioner.containerd_toml import ConfigureContainerd, containerd_action
+from provisioner.daemon_json import KeyConflict, Merge, merge
+from provisioner.docker_apply import RESTART, ConfigureDocker, How, is_ours, may_restart
+from provisioner.docker_config import housekeeping
 from provisioner.facts import DOCKER, LOGIN, OS, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, listed
+from provisioner.steps.docker_refusals import conflict, malformed, would_stop
+from provisioner.traces import Trace
+
+UNIT = "docker.service"
 
 
 class Docker:
@@ -18,14 +29,19 @@ class Docker:
 
     def check(self, facts: Facts, host: Host) -> Outcome:
         docker = facts[DOCKER]
-        if docker.snap:
-            return Blocked(
-                "Docker is installed as a snap, which cannot reach the NVIDIA runtime",
-                "sudo snap remove docker, then provision again",
-            )
+        refusal = _foreign(docker) or malformed(docker) or _data_elsewhere(docker, host)
+        if refusal is not None:
+            return refusal
+        try:
+            configuration = _configuration(docker, host)
+        except KeyConflict as error:
+            return conflict(error, "logs that rotate, and containers that survive a restart")
+        if isinstance(configuration, Blocked):
+            return configuration
         reasons: list[str] = []
         actions: list[Action] = []
         for reason, needed in (
+            *configuration,
             *_engine(docker, facts, host),
             *_service(docker),
             *_membership(facts),
@@ -38,6 +54,85 @@ class Docker:
 
 
 Part = tuple[str, tuple[Action, ...]]
+
+
+def _foreign(docker: DockerFacts) -> Blocked | None:
+    if docker.snap:
+        return Blocked(
+            "Docker is installed as a snap, which cannot reach the NVIDIA runtime",
+            "sudo snap remove docker, then provision again",
+        )
+    if docker.podman:
+        return Blocked(
+            "the command docker is podman's stand-in (package podman-docker), not Docker",
+            "remove the package podman-docker (podman itself may stay), then provision again",
+        )
+    return None
+
+
+def _data_elsewhere(docker: DockerFacts, host: Host) -> Blocked | None:
+    """Docker would not see what it has where it is now."""
+    wanted = host.docker_data_root
+    if wanted is None or docker.root in (None, wanted):
+        return None
+    told = (docker.daemon_json or {}).get("data-root")
+    if told is not None or "data-root" in docker.flags:
+        return Blocked(
+            f"Docker's data-root is set to {docker.root}, the inventory wants {wanted}",
+            "change one of them: data-root in /etc/docker/daemon.json (or dockerd's command line) "
+            "or docker_data_root in the inventory",
+        )
+    if not docker.images and not docker.containers:
+        return None
+    return Blocked(
+        f"Docker keeps {docker.images} image(s) and {docker.containers} container(s) in "
+        f"{docker.root}, the inventory wants its data in {wanted}",
+        f"move them (systemctl stop docker.socket docker; rsync -aHAX {docker.root}/ {wanted}/; "
+        f'set "data-root": "{wanted}" in /etc/docker/daemon.json; systemctl start docker) or '
+        "remove them (docker system prune --all), then provision again",
+    )
+
+
+def _images_elsewhere(docker: DockerFacts, wanted: str) -> Blocked:
+    return Blocked(
+        f"containerd keeps {docker.images} image(s) of {docker.containers} container(s) elsewhere "
+        f"than in {wanted}",
+        "remove them (docker system prune --all), or move containerd's root there with Docker and "
+        "containerd stopped and set root in /etc/containerd/config.toml; then provision again",
+    )
+
+
+def _configuration(docker: DockerFacts, host: Host) -> list[Part] | Blocked:
+    """Before the engine is installed, so that it starts with it."""
+    if not is_ours(docker):
+        return []
+    wanted = merge(docker.daemon_json or {}, housekeeping(docker, host))
+    containerd = containerd_action(docker, host)
+    if not wanted.added and not docker.unread and containerd is None:
+        return []
+    if containerd is not None and (docker.images or docker.containers):
+        return _images_elsewhere(docker, containerd.root)
+    reason = _reason(wanted, containerd)
+    how: How = "none" if docker.server_version is None and not docker.active else "restart"
+    if not may_restart(docker):
+        # Turning live-restore on by a reload makes the restart harmless, which comes next.
+        if docker.unread or not wanted.content.get("live-restore") or docker.swarm:
+            return would_stop(docker, reason)
+        how = "reload"
+    actions: list[Action] = [] if containerd is None else [containerd]
+    if wanted.added:
+        actions.append(ConfigureDocker(wanted, docker.daemon_digest, how))
+    elif how != "none":
+        actions.append(RESTART)
+    return [(reason, tuple(actions))]
+
+
+def _reason(wanted: Merge, containerd: ConfigureContainerd | None) -> str:
+    if wanted.added:
+        return f"daemon.json lacks {', '.join(wish.key for wish in wanted.added)}"
+    if containerd is not None:
+        return f"containerd keeps images elsewhere than in {containerd.root}"
+    return "Docker has not read all of its configuration"
 
 
 def _engine(docker: DockerFacts, facts: Facts, host: Host) -> list[Part]:
@@ -59,8 +154,8 @@ def _service(docker: DockerFacts) -> list[Part]:
     if docker.server_version and not docker.active:
         return []  # an engine that answers without its unit (rootless, or started by hand)
     reason = f"Docker does not answer ({docker.error})" if docker.error else "Docker is not started"
-    start = Command.of("systemctl", "enable", "--now", "docker.service", sudo=True, timeout_s=180)
-    return [(reason, commands(start))]
+    start = Command.of("systemctl", "enable", "--now", UNIT, sudo=True, timeout_s=180)
+    return [(reason, (Run(start, traces=(Trace("unit", UNIT),)),))]
 
 
 def _membership(facts: Facts) -> list[Part]:
@@ -68,4 +163,5 @@ def _membership(facts: Facts) -> list[Part]:
     if login.is_root or "docker" in login.groups:
         return []
     join = Command.of("usermod", "-aG", "docker", login.user, sudo=True)
-    return [(f"{login.user} is not in the docker group", commands(join))]
+    trace = Trace("group-member", login.user, "docker")
+    return [(f"{login.user} is not in the docker group", (Run(join, traces=(trace,)),))]

@@ -32,7 +32,7 @@ from provisioner.facts.proof import ProofFacts
 from provisioner.facts.python import PythonFacts
 from provisioner.facts.resources import ResourceFacts, Space
 from provisioner.facts.sources import SourceFacts
-from provisioner.facts.toolkit import ToolkitFacts
+from provisioner.facts.toolkit import CdiSpec, ToolkitFacts
 from provisioner.platforms import platform_of
 from provisioner.platforms.keys import FetchKey
 
@@ -148,6 +148,11 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
             point: space and Space(space["mib"] << 20, space.get("files"), space.get("ro", False))
             for point, space in fields["mounts"].items()
         }
+    if name == "toolkit":
+        fields["cdi"] = [
+            item if isinstance(item, CdiSpec) else CdiSpec(*item[:3], tuple(item[3]))
+            for item in fields.get("cdi", [])
+        ]
     if name == "agent":
         current = build_bundle().digest
         fields["builds"] = [current if item == "current" else item for item in fields["builds"]]
