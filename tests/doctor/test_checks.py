@@ -15,6 +15,7 @@ from provisioner.doctor.examine import Diagnosis, diagnose
 from provisioner.doctor.probes.docker_journal import DockerJournalFacts
 from provisioner.doctor.probes.gpu_containers import GpuContainer, GpuContainerFacts
 from provisioner.doctor.probes.gpu_health import GpuHealthFacts
+from provisioner.doctor.probes.jobs import JobFacts
 from provisioner.facts import Facts
 from provisioner.facts.kernel_log import KernelLogFacts
 from provisioner.facts.pending import PendingFacts, PendingReboot
@@ -32,6 +33,7 @@ def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
     fields = {"exit_code": 0, **told.get("gpu_health", {})}
     return {
         "pending": PendingFacts(None),
+        "doctor_jobs": JobFacts(**{key: tuple(v) for key, v in told.get("jobs", {}).items()}),
         "kernel_log": KernelLogFacts(**told.get("kernel_log", {"source": "dmesg", "lines": ()})),
         "docker_journal": DockerJournalFacts(**told.get("docker_journal", {"state": "active"})),
         "gpu_health": GpuHealthFacts(**{key: _tuple(value) for key, value in fields.items()}),

@@ -4,6 +4,7 @@ scripts themselves, really run by ``sh`` with stand-in programs."""
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from provisioner.doctor.probes.gpu_containers import (
     GpuContainer,
 )
 from provisioner.doctor.probes.gpu_health import GPU_HEALTH
+from provisioner.doctor.probes.jobs import JOBS
 from provisioner.facts.base import Fact, Unreadable, compose, parse
 from provisioner.facts.kernel_log import KERNEL_LOG
 
@@ -35,7 +37,7 @@ TOOLS = (
     *("paste", "mkfifo", "mktemp", "rm", "sleep"),
 )
 
-Run = Callable[[Fact[Any], Mapping[str, str]], Any]
+Run = Callable[..., Any]
 
 
 def plain(value: Any) -> Any:
@@ -71,7 +73,7 @@ def test_every_probe_has_cases() -> None:
 def on_host(tmp_path: Path) -> Run:
     """Runs a probe's real script where only the given programs and a few tools exist."""
 
-    def run(probe: Fact[Any], programs: Mapping[str, str]) -> Any:
+    def run(probe: Fact[Any], programs: Mapping[str, str], state_dir: str = "") -> Any:
         folder = tmp_path / "bin"
         folder.mkdir()
         for name in TOOLS:
@@ -90,7 +92,7 @@ def on_host(tmp_path: Path) -> Run:
             input=own.encode(),
             capture_output=True,
             timeout=60,
-            env={**os.environ, "PATH": str(folder)},
+            env={**os.environ, "PATH": str(folder), "STATE_DIR": state_dir},
         )
         return parse(done.stdout.decode("utf-8", "replace"), [probe], NONCE)[probe.name]
 
@@ -147,6 +149,25 @@ def test_docker_journal_and_state(on_host: Run) -> None:
     programs = {"docker": "exit 1", "journalctl": "echo 'level=fatal'", "systemctl": systemctl}
     found = on_host(DOCKER_JOURNAL, programs)
     assert (found.state, found.lines) == ("failed", ("level=fatal",))
+
+
+def test_a_job_is_watched_while_its_supervisor_is_the_same_process(
+    on_host: Run, tmp_path: Path
+) -> None:
+    ticks = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    own = {"pid": os.getpid(), "start_ticks": int(ticks)}
+    states: dict[str, dict[str, Any]] = {
+        "live-1": {"state": "running", "supervisor": own},
+        "gone-1": {"state": "running", "supervisor": {**own, "start_ticks": 1}},
+        "over-1": {"state": "succeeded", "supervisor": own},
+    }
+    for name, state in states.items():
+        (tmp_path / "state" / "jobs" / name).mkdir(parents=True)
+        text = json.dumps(state, indent=1, sort_keys=True)  # as the agent writes it
+        (tmp_path / "state" / "jobs" / name / "state.json").write_text(text)
+    programs = {"getent": f"echo x:x:0:0::{tmp_path}:/bin/sh"}
+    found = on_host(JOBS, programs, state_dir="state")
+    assert (found.watched, found.unwatched, found.damaged) == (("live-1",), ("gone-1",), ())
 
 
 INSPECT = """\

@@ -42,5 +42,6 @@ ALL_CHECKS: tuple[Check, ...] = (
     Check("disk space and clock", resources.look),
     Check("packages", packages.look),
     Check("agent", agent.look),
+    Check("jobs", agent.look_at_jobs),
     Check("what provisioning would change", provisioning.look),
 )

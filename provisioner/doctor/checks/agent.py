@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.agent.bundle import build_bundle
 from provisioner.doctor.finding import Finding
+from provisioner.doctor.probes.jobs import JOBS
 from provisioner.doctor.situation import Situation, found
 from provisioner.facts import AGENT, LOGIN, OS, PYTHON
 
@@ -37,6 +38,31 @@ def look(situation: Situation) -> Iterator[Finding]:
             evidence="no lingering",
             where="/var/lib/systemd/linger",
             fix=f"{situation.provision}; by hand, sudo loginctl enable-linger {login.user}",
+        )
+
+
+def look_at_jobs(situation: Situation) -> Iterator[Finding]:
+    jobs = situation.facts[JOBS]
+    if jobs.unwatched:
+        yield found(
+            "jobs-unwatched",
+            "warning",
+            "jobs",
+            "the supervisor of a job is gone",
+            evidence=", ".join(jobs.unwatched),
+            where="state directory",
+            fix=f"invoke jobs --host {situation.host.name}: any contact gives a job that still "
+            "runs a new supervisor, and calls the others lost",
+        )
+    if jobs.damaged:
+        yield found(
+            "jobs-damaged",
+            "warning",
+            "jobs",
+            "the state of a job cannot be read",
+            evidence=", ".join(jobs.damaged),
+            where="state directory",
+            fix=f"look at jobs/NAME/state.json below {situation.host.state_dir} on the host",
         )
 
 

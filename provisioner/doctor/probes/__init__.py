@@ -5,7 +5,8 @@ from typing import Any
 from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL
 from provisioner.doctor.probes.gpu_containers import GPU_CONTAINERS
 from provisioner.doctor.probes.gpu_health import GPU_HEALTH
+from provisioner.doctor.probes.jobs import JOBS
 from provisioner.facts.base import Fact
 from provisioner.facts.kernel_log import KERNEL_LOG
 
-PROBES: tuple[Fact[Any], ...] = (KERNEL_LOG, GPU_HEALTH, DOCKER_JOURNAL, GPU_CONTAINERS)
+PROBES: tuple[Fact[Any], ...] = (KERNEL_LOG, GPU_HEALTH, DOCKER_JOURNAL, GPU_CONTAINERS, JOBS)
