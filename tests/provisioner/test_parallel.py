@@ -34,6 +34,9 @@ def test_what_is_begun_ahead_does_not_hold_up_and_its_error_is_nobodys() -> None
         may_fail.wait(10)
         raise ValueError("for whoever asks")
 
+    before = set(threading.enumerate())
     ahead(work)
     assert began.wait(10)
-    may_fail.set()  # an error in the thread would fail this test: warnings are errors
+    [thread] = set(threading.enumerate()) - before
+    may_fail.set()
+    thread.join(10)  # an error that leaves the thread fails this test: warnings are errors
