@@ -20,7 +20,7 @@ ENVIRONMENT_VARIABLE = "RIGUP_INVENTORY"
 DEFAULT_SSH_CONFIG = Path("~/.ssh/config")
 
 _RENAMED = {"connect_timeout": "connect_timeout_s", "command_timeout": "command_timeout_s"}
-_REPOSITORIES = ("nvidia", "container_toolkit", "docker")
+_REPOSITORIES = ("nvidia", "container_toolkit", "docker", "epel")
 
 
 def find_inventory(explicit: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -29,6 +29,7 @@ class Mirrors:
     nvidia: Repository = field(default_factory=Repository)
     container_toolkit: Repository = field(default_factory=Repository)
     docker: Repository = field(default_factory=Repository)
+    epel: Repository = field(default_factory=Repository)
     container_registry: str | None = None
     python_index: str | None = None
     model_hub: str | None = None

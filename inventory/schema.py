@@ -21,6 +21,7 @@ _MIRRORS = section(
         "nvidia": _REPOSITORY,
         "container_toolkit": _REPOSITORY,
         "docker": _REPOSITORY,
+        "epel": _REPOSITORY,
         "container_registry": values.registry,
         "python_index": _WEB_OR_FILE,
         "model_hub": _WEB,

@@ -20,7 +20,7 @@ def vendor_source(
     fingerprint: no key is trusted unseen."""
     row = data.load("repositories")[name][family]
     row = {**row, **row.get("per_platform", {}).get(platform, {})}
-    mirror: Repository = getattr(host.mirrors, name, Repository())
+    mirror: Repository = getattr(host.mirrors, name)
     key_url = mirror.key_url or row["key_url"].format(**values)
     return VendorSource(
         name=name,

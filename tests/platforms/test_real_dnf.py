@@ -11,12 +11,16 @@ from dataclasses import replace
 
 import pytest
 from rpm_host import SERVER, RpmHost, rpm_host
+from situations import facts_of
 
 from inventory import Host
 from inventory.model import Mirrors
 from provisioner.errors import CommandFailed, StepFailed
-from provisioner.facts import OS, SOURCES
+from provisioner.facts import ALL_FACTS, GPU, OS, SOURCES, Facts, gather
 from provisioner.hardware import DriverChoice
+from provisioner.plan import check
+from provisioner.steps import Blocked, Change, Outcome
+from provisioner.steps.driver import Driver
 
 pytestmark = pytest.mark.e2e
 
@@ -195,6 +199,25 @@ def test_a_killed_dnf_is_seen_at_work_then_as_interrupted_and_repaired(rocky9: R
     assert "nvidia-driver" in rocky9.sh("cat /srv/configured").split()
     install_driver(rocky9, wanted)
     assert rocky9.packages.versions["nvidia-open"] == NEWEST_580
+
+
+def test_the_driver_step_goes_as_far_as_a_container_can(rocky9: RpmHost) -> None:
+    """One H100 is SIMULATED; that there is no kernel of its own is not."""
+    wanted = rocky9.inventory(nvidia="nvidia-streams")
+    gpu = facts_of({"from": "fresh"}, wanted)[GPU]
+
+    def look() -> Outcome:
+        found = gather(rocky9, ALL_FACTS)
+        return check(Driver(), Facts({**dict(found.items()), GPU.name: gpu}), wanted)
+
+    fresh = look()
+    assert isinstance(fresh, Change)
+    assert "580, open modules (PCI 0x2330 hopper), source vendor" in fresh.reason
+    rocky9.apply(fresh.actions)
+    installed = look()
+    assert isinstance(installed, Blocked)
+    assert f"nvidia-open {NEWEST_580}" in installed.reason
+    assert "container" in installed.reason
 
 
 def test_foreign_sources_are_seen_unless_switched_off(rocky9: RpmHost) -> None:

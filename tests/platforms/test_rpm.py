@@ -79,6 +79,11 @@ def test_nothing_but_dkms_comes_from_epel() -> None:
     assert "includepkgs=dkms" in written("epel", "rocky9").splitlines()
 
 
+def test_epel_comes_from_the_mirror_too() -> None:
+    host = replace(HOST, mirrors=Mirrors(epel=Repository(uri="https://mirror.example/epel/")))
+    assert "baseurl=https://mirror.example/epel/" in written("epel", "rocky9", host).splitlines()
+
+
 def test_the_inventorys_proxy_stands_in_rigups_own_repositories() -> None:
     host = replace(HOST, mirrors=Mirrors(http_proxy="http://proxy.example:3128"))
     assert "proxy=http://proxy.example:3128" in written("docker", "rocky9", host).splitlines()
