@@ -26,12 +26,13 @@ case $STATE_DIR in
   "~/"*) dir=$home/${STATE_DIR#"~/"} ;;
   *) dir=$home/$STATE_DIR ;;
 esac
+set --
 for file in "$dir"/agent/*.pyz; do
-  [ -e "$file" ] && sha256sum < "$file" | cut -d' ' -f1
+  [ -e "$file" ] && [ ! -L "$file" ] && set -- "$@" "$file"
 done
-for unit in "$home"/.config/systemd/user/default.target.wants/rigup-agent*.service; do
-  [ -e "$unit" ] && printf 'unit:%s\n' "$(sha256sum < "$unit" | cut -d' ' -f1)"
-done
+[ $# -eq 0 ] || sha256sum -- "$@" | sed 's/ .*//'
+set -- "$home"/.config/systemd/user/default.target.wants/rigup-agent*.service
+sha256sum -- "$@" 2>/dev/null | sed 's/^/unit:/; s/ .*//'
 exit 0
 """
 
