@@ -71,7 +71,9 @@ def test_run_where_the_engine_answers(suite: Path) -> None:
 
 @pytest.fixture
 def suite_with_reboots(suite: Path) -> Path:
-    (suite / "pytest.ini").write_text("[pytest]\nmarkers =\n    e2e: x\n    gpu: x\n    reboot: x\n")
+    (suite / "pytest.ini").write_text(
+        "[pytest]\nmarkers =\n    e2e: x\n    gpu: x\n    reboot: x\n"
+    )
     (suite / "reboot").mkdir()
     (suite / "reboot" / "test_slow.py").write_text(
         "import pytest\n\n\n@pytest.mark.reboot\ndef test_slow(): pass\n"
