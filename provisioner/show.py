@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.command import MASK
 from provisioner.errors import RigupError
-from provisioner.text import printable
+from provisioner.text import hanging, printable
 from remote_agent.protocol.job import JobRecord, Verdict
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ def host_report(report: HostReport) -> str:
         lines.extend(_step_lines(step))
     if report.pending:
         lines.append(f"    not reached: {', '.join(report.pending)}")
+    lines.extend(f"    stays: {hanging(text, 8)}" for text in report.stays)
     if report.unproven:
-        lines.append(f"    {printable(report.unproven)}")
+        lines.append(f"    {hanging(report.unproven, 8)}")
     lines.extend(_proof_line(proof) for proof in report.proofs)
     if report.error is not None:
         lines.append(f"  x {_indented(error_text(report.error, with_host=False))}")
@@ -64,6 +65,7 @@ def host_report_json(report: HostReport) -> dict[str, Any]:
         "steps": [dataclasses.asdict(step) for step in report.steps],
         "pending": list(report.pending),
         "unproven": report.unproven,
+        "stays": list(report.stays),
         "proofs": [dataclasses.asdict(proof) for proof in report.proofs],
         "error": error_json(report.error),
         "transcript": report.transcript,
@@ -79,8 +81,8 @@ def summary(reports: Sequence[HostReport]) -> str:
 
 def error_text(error: RigupError, *, with_host: bool = True) -> str:
     where = f"{error.host}: " if with_host and error.host else ""
-    remedy = f"\ntry: {printable(error.remedy)}" if error.remedy else ""
-    return f"{where}{printable(error.message)}{remedy}"
+    remedy = f"\ntry: {hanging(error.remedy, 5)}" if error.remedy else ""
+    return f"{where}{hanging(error.message, 4)}{remedy}"
 
 
 def error_json(error: RigupError | None) -> dict[str, Any] | None:
@@ -133,7 +135,7 @@ def describe_job(host: str, record: JobRecord) -> str:
     if verdict is not None:
         fields += [("verdict", why(verdict)), ("evidence", verdict.evidence)]
         fields += [("try", verdict.hint)] if verdict.hint else []
-    return "\n".join(f"{name:<9} {printable(text)}" for name, text in fields)
+    return "\n".join(f"{name:<9} {hanging(text, 10)}" for name, text in fields)
 
 
 def describe_end(host: str, record: JobRecord) -> str:
@@ -143,7 +145,7 @@ def describe_end(host: str, record: JobRecord) -> str:
     if verdict is not None and verdict.cause != "success":
         lines.append(f"{why(verdict)}: {verdict.evidence}")
         lines += [f"try: {verdict.hint}"] if verdict.hint else []
-    return "\n".join(map(printable, lines))
+    return "\n".join(hanging(line, 4) for line in lines)
 
 
 def why(verdict: Verdict) -> str:
@@ -158,9 +160,9 @@ def facts(found: dict[str, Any]) -> str:
     for name, value in found.items():
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             shown = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            lines += [f"  {name}.{key}: {printable(str(item))}" for key, item in shown.items()]
+            lines += [f"  {name}.{key}: {hanging(str(item), 6)}" for key, item in shown.items()]
         else:
-            lines.append(f"  {name}: {printable(str(value))}")
+            lines.append(f"  {name}: {hanging(str(value), 6)}")
     return "\n".join(lines)
 
 
@@ -215,15 +217,15 @@ def _title(report: HostReport) -> str:
 
 
 def _step_lines(step: StepReport) -> Iterable[str]:
-    yield f"  {MARKS[step.status]} {step.step}: {printable(step.reason)}"
+    yield f"  {MARKS[step.status]} {step.step}: {hanging(step.reason, 6)}"
     if step.provisional and step.status != "ok":
         yield f"      ({PROVISIONAL})"
     if step.status in ("would-change", "interrupted"):
-        yield from (f"      {printable(action)}" for action in step.actions)
+        yield from (f"      {hanging(action, 8)}" for action in step.actions)
     if step.status == "would-change" and step.needs_reboot:
         yield "      may need a reboot to take effect: --reboot allows it"
     if step.what_to_do:
-        yield f"      try: {printable(step.what_to_do)}"
+        yield f"      try: {hanging(step.what_to_do, 11)}"
 
 
 def _proof_line(proof: Proof) -> str:
@@ -231,7 +233,7 @@ def _proof_line(proof: Proof) -> str:
     notes = " [SIMULATED]" if proof.simulated else ""
     if proof.recorded_at is not None:
         notes += f" [shown {_ago(proof.recorded_at)} on this very state; --verify shows it again]"
-    return f"  {mark} {word}: {printable(proof.text + notes)}"
+    return f"  {mark} {word}: {hanging(proof.text + notes, 6)}"
 
 
 def _ago(moment: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 LINE_LIMIT = 2000
+UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories: control, format, surrogate; separators of lines and paragraphs."""
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -15,9 +17,15 @@ def printable(text: str, *, limit: int = LINE_LIMIT) -> str:
     return clean if len(clean) <= limit else clean[:limit] + "…"
 
 
+def hanging(text: str, indent: int) -> str:
+    """:func:`printable`, with every line but the first moved in: text from elsewhere can neither
+    look like a line of ours nor like another host's."""
+    return printable(text).replace("\n", "\n" + " " * indent)
+
+
 def _safe(character: str) -> str:
     if character == "\n":
         return character
     if character == "\t":
         return "    "
-    return REPLACEMENT if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+    return REPLACEMENT if unicodedata.category(character) in UNSAFE else character

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from provisioner.facts.base import Fact, Output, key_values
@@ -25,7 +26,7 @@ class OsFacts:
 
 SCRIPT = r"""
 cat /etc/os-release || cat /usr/lib/os-release
-printf 'RIGUP_KERNEL=%s\nRIGUP_ARCH=%s\n' "$(uname -r)" "$(uname -m)"
+printf '\nRIGUP_KERNEL=%s\nRIGUP_ARCH=%s\n' "$(uname -r)" "$(uname -m)"
 printf 'RIGUP_BOOT=%s\n' "$(cat /proc/sys/kernel/random/boot_id)"
 [ -d /run/systemd/system ] && echo RIGUP_SYSTEMD=1
 [ -e /etc/rigup-lab-host ] && echo RIGUP_PRACTICE=1
@@ -38,17 +39,24 @@ def parse(output: Output) -> OsFacts:
     if "ID" not in values:
         raise ValueError("no ID in os-release")
     return OsFacts(
-        id=values["ID"],
-        version=values.get("VERSION_ID", ""),
-        codename=values.get("VERSION_CODENAME", ""),
+        id=_word(values["ID"]),
+        version=_word(values.get("VERSION_ID", "")),
+        codename=_word(values.get("VERSION_CODENAME", "")),
         pretty_name=values.get("PRETTY_NAME", values["ID"]),
         like=tuple(values.get("ID_LIKE", "").split()),
-        kernel=values["RIGUP_KERNEL"],
+        kernel=_word(values["RIGUP_KERNEL"]),
         architecture=values["RIGUP_ARCH"],
         boot_id=values["RIGUP_BOOT"],
         systemd=values.get("RIGUP_SYSTEMD") == "1",
         is_practice_host=values.get("RIGUP_PRACTICE") == "1",
     )
+
+
+def _word(text: str) -> str:
+    """It becomes a part of package names, addresses and files: os-release(5) allows less still."""
+    if not re.fullmatch(r"[A-Za-z0-9._~+:-]{0,128}", text):
+        raise ValueError(f"{text[:60]!r} is no name or version")
+    return text
 
 
 OS = Fact("os", SCRIPT, parse)

@@ -15,11 +15,13 @@ from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.authorities import read_authorities
 from provisioner.command import Command
+from provisioner.docker_apply import RESTART, may_restart
 from provisioner.errors import BlockedError
 from provisioner.facts import DOCKER, NETWORK, OS, Facts
 from provisioner.mirrors import CA_BUNDLE, pip_conf, pip_settings, proxy_environment
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
+from provisioner.steps.docker_refusals import would_stop
 from provisioner.traces import Trace
 
 OURS = "# written by rigup; changes are overwritten\n"
@@ -27,7 +29,6 @@ APT_PROXY = PurePosixPath("/etc/apt/apt.conf.d/90rigup-proxy")
 DOCKER_PROXY = PurePosixPath("/etc/systemd/system/docker.service.d/rigup-proxy.conf")
 PROFILE = PurePosixPath("/etc/profile.d/rigup-network.sh")
 PIP_CONF = PurePosixPath("/etc/pip.conf")
-RESTART_TIMEOUT_S = 180.0
 
 BUNDLES: Mapping[str, str] = {
     "/usr/local/share/ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
@@ -105,12 +106,11 @@ def _docker(facts: Facts, host: Host) -> Iterator[Part]:
     docker = facts[DOCKER]
     changed = list(_files("Docker's proxy", wanted, [str(DOCKER_PROXY)], facts))
     if docker.active and (changed or docker.http_proxy != host.mirrors.http_proxy):
-        _require_restart_allowed(docker.containers_running, docker.daemon_json or {})
-        reload = Command.of("systemctl", "daemon-reload", sudo=True)
-        restart = Command.of(
-            *("systemctl", "restart", "docker.service"), sudo=True, timeout_s=RESTART_TIMEOUT_S
-        )
-        changed.append(("Docker must restart for its proxy", (Run(reload), Run(restart))))
+        if not may_restart(docker):
+            refusal = would_stop(docker, "Docker's proxy is not as in the inventory")
+            raise BlockedError(refusal.reason, remedy=refusal.what_to_do)
+        reload = Run(Command.of("systemctl", "daemon-reload", sudo=True))
+        changed.append(("Docker must restart for its proxy", (reload, RESTART)))
     yield from changed
 
 
@@ -123,14 +123,6 @@ def _docker_drop_in(host: Host) -> dict[str, str]:
         if name.isupper()
     ]
     return {str(DOCKER_PROXY): OURS + "\n".join(["[Service]", *lines]) + "\n"} if lines else {}
-
-
-def _require_restart_allowed(running: int, configuration: Mapping[str, object]) -> None:
-    if running and not configuration.get("live-restore"):
-        raise BlockedError(
-            f"Docker must restart for its proxy, which would stop {running} running container(s)",
-            remedy="stop the containers, or set live-restore in /etc/docker/daemon.json",
-        )
 
 
 def _pip(facts: Facts, host: Host) -> Iterator[Part]:

@@ -98,7 +98,7 @@ def test_an_error_shows_message_and_remedy_under_its_host() -> None:
     report = HostReport("gpu01", STEPS[:1], error=error, transcript="/t/gpu01.log")
     text = show.host_report(report)
     assert text.startswith("gpu01: FAILED")
-    assert "  x apt broke\n    E: no space\n    try: df -h" in text
+    assert "  x apt broke\n        E: no space\n    try: df -h" in text
     assert text.endswith("transcript: /t/gpu01.log")
 
 
