@@ -202,13 +202,12 @@ def _silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
 def _loaded_but_silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
     gpu = facts[GPU]
     assert gpu.module_version is not None
-    stale_packages = gpu.module_on_disk == gpu.module_version
-    if _differs(gpu.library_version, gpu.module_version):
-        if stale_packages:
-            again = _driver_actions(plan, facts, host)
-            reason = f"{_mismatch(gpu)}: packages of two versions"
-            return Change(reason, again, needs_reboot=True)
+    if _differs(gpu.module_on_disk, gpu.module_version):
         return _only_a_reboot(_mismatch(gpu))
+    if _differs(gpu.library_version, gpu.module_version):
+        again = _driver_actions(plan, facts, host)
+        reason = f"{_mismatch(gpu)}: packages of two versions"
+        return Change(reason, again, needs_reboot=True)
     return _only_a_reboot(
         f"the module {gpu.module_version} is loaded but nvidia-smi fails: {gpu.smi_error}"
     )
@@ -230,7 +229,7 @@ def _only_a_reboot(reason: str) -> Change:
 def _mismatch(gpu: GpuFacts) -> str:
     return (
         f"driver/library version mismatch: module {gpu.module_version} is loaded, "
-        f"user space is {gpu.library_version}"
+        f"user space is {gpu.library_version or gpu.module_on_disk}"
     )
 
 
