@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from provisioner.command import Secret
@@ -56,6 +56,12 @@ def reboots(allowed: bool, yes: bool, timeout: str) -> RebootPolicy:
     from provisioner.consent import reboot_policy
 
     return reboot_policy(allowed, yes, whole_number(timeout, "--reboot-timeout", 10, 86_400))
+
+
+def removal_agreement(yes: bool) -> Callable[[str, str], bool]:
+    from provisioner import consent
+
+    return consent.removal_agreement(yes)
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:

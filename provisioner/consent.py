@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 
 from provisioner.errors import BlockedError
 from provisioner.reboot import RebootPolicy
+from provisioner.text import printable
 
+MOST_SHOWN = 20_000
 _ONE_QUESTION = threading.Lock()
 
 
@@ -21,16 +24,33 @@ def reboot_policy(allowed: bool, yes: bool, timeout_s: float) -> RebootPolicy:
     return RebootPolicy(allowed, timeout_s, _at_once if yes else _asked)
 
 
-def _at_once(host: str, warning: str) -> bool:
+def removal_agreement(yes: bool) -> Callable[[str, str], bool]:
+    """Asked with a host and what will be removed there. Raises BlockedError where there is nobody
+    to ask."""
+    if not yes and not sys.stdin.isatty():
+        raise BlockedError(
+            "removing needs a person's yes", remedy="look at it with --check, then add --yes"
+        )
+    return _at_once if yes else _asked_to_remove
+
+
+def _at_once(host: str, what: str) -> bool:
     return True
 
 
+def _asked_to_remove(host: str, what: str) -> bool:
+    return _answer(f"{host}: this will be done\n{printable(what, limit=MOST_SHOWN)}\ngo on? [y/N] ")
+
+
 def _asked(host: str, warning: str) -> bool:
+    note = f" ({printable(warning)})" if warning else ""
+    return _answer(f"reboot {host} now?{note} [y/N] ")
+
+
+def _answer(question: str) -> bool:
     """One question at a time, however many hosts want one."""
-    note = f" ({warning})" if warning else ""
     with _ONE_QUESTION:
         try:
-            answer = input(f"reboot {host} now?{note} [y/N] ")
+            return input(question).strip().lower() in ("y", "yes")
         except EOFError:
             return False
-    return answer.strip().lower() in ("y", "yes")

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import PurePosixPath
 from typing import get_args
 
 from provisioner.actions import Action, run_checked
@@ -22,6 +23,7 @@ from provisioner.traces import Kind, Trace
 from provisioner.transport.base import Transport
 
 PATH = "/var/lib/rigup/journal.jsonl"
+FILE = PurePosixPath(PATH)
 BEFORE = "/var/lib/rigup/packages-before"
 """Names of all packages that were installed when rigup installed its first one."""
 

@@ -7,17 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from inventory import Host
+from provisioner.agent.bundle import build_bundle
 from provisioner.command import Secret
 from provisioner.facts import ALL_FACTS, Facts, gather
 from provisioner.fleet import Pace, over_hosts
 from provisioner.home import transcripts_dir
 from provisioner.interrupt import Stop, stopping_on_signals
-from provisioner.parallel import as_rigup_error
+from provisioner.parallel import ahead, as_rigup_error
 from provisioner.plan import choose
 from provisioner.reboot import RebootPolicy
 from provisioner.report import HostReport, Progress
 from provisioner.runner import Job, check_only, provision
 from provisioner.steps import ALL_STEPS
+from provisioner.steps.directories import wanted_directories
 from provisioner.transcript import RecordingTransport, Transcript
 from provisioner.transport.ssh import SshTransport
 
@@ -51,27 +53,36 @@ def provision_hosts(
     wishes = wishes or Wishes()
     steps, left_out = choose(ALL_STEPS, only=wishes.only, skip=wishes.skip)
     work = check_only if wishes.only_check else provision
-    run = time.strftime("%Y%m%d-%H%M%S")
-    stop = Stop()
-    password = wishes.sudo_password
-    jobs = [
-        Job(
-            host,
-            SshTransport(host, sudo_password=password),
-            sudo=password is not None,
+    ahead(build_bundle)
+
+    def one_host(job: Job) -> HostReport:
+        chosen = replace(
+            job,
             reboots=wishes.reboots,
             verify_anew=wishes.verify_anew,
             left_out=left_out,
         )
+        return work(chosen, steps, progress)
+
+    return on_hosts(hosts, one_host, wishes.pace, wishes.sudo_password, tell)
+
+
+def on_hosts(
+    hosts: Sequence[Host],
+    work: Callable[[Job], HostReport],
+    pace: Pace,
+    sudo_password: Secret | None,
+    tell: Callable[[str], None],
+) -> tuple[HostReport, ...]:
+    """``work`` for every host, with a transport and a transcript each, until a signal stops it."""
+    run = time.strftime("%Y%m%d-%H%M%S")
+    stop = Stop()
+    jobs = [
+        Job(host, SshTransport(host, sudo_password=sudo_password), sudo_password is not None)
         for host in hosts
     ]
     with stopping_on_signals(stop, tell):
-        return over_hosts(
-            jobs,
-            lambda job: _recorded(job, run, lambda one: work(one, steps, progress)),
-            wishes.pace,
-            stop,
-        )
+        return over_hosts(jobs, lambda job: _recorded(job, run, work), pace, stop)
 
 
 def _recorded(job: Job, run: str, work: Callable[[Job], HostReport]) -> HostReport:
@@ -92,7 +103,11 @@ def read_facts(host: Host, *, sudo_password: Secret | None = None) -> Facts:
     transport = SshTransport(host, sudo_password=sudo_password)
     try:
         return gather(
-            transport, ALL_FACTS, state_dir=host.state_dir, sudo=sudo_password is not None
+            transport,
+            ALL_FACTS,
+            state_dir=host.state_dir,
+            directories=wanted_directories(host),
+            sudo=sudo_password is not None,
         )
     finally:
         transport.close()

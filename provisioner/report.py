@@ -35,7 +35,8 @@ class StepReport:
 class HostReport:
     """How one host ended: its steps so far, its proofs, or the error that stopped it.
 
-    ``pending``: steps that were never reached. ``unproven``: why nothing was proven.
+    ``pending``: steps that were never reached. ``stays``: what an uninstall leaves, and why.
+    ``unproven``: why nothing was proven.
     ``started`` is False where nothing was even tried.
     """
 
@@ -47,6 +48,7 @@ class HostReport:
     seconds: float = 0.0
     transcript: str | None = None
     pending: tuple[str, ...] = ()
+    stays: tuple[str, ...] = ()
     unproven: str = ""
     reboots: int = 0
     started: bool = True

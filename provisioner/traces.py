@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal[
     "package",  # name: a package that was not installed before
     "file",  # name: a path that is wholly rigup's; detail: its content (content_mark), if known
     "directory",  # name: a path; removed only when empty
-    "json-keys",  # name: a path; detail: the keys that were merged in (merged_keys)
+    "json-keys",  # name: a path; detail: what was merged in (daemon_json.Merge.trace)
     "group-member",  # name: a user; detail: the group
     "unit",  # name: a systemd unit that was enabled
     "hold",  # name: a package that was held at its version
@@ -33,11 +31,3 @@ class Trace:
 def content_mark(content: bytes) -> str:
     """What a file holds, as the detail of its trace: ``sha256:…``."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def merged_keys(path: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> Trace:
-    """``wanted`` was merged into the JSON object at ``path``, which held ``before``: the keys that
-    differ, with their old values where they had one."""
-    changed = {key: value for key, value in wanted.items() if before.get(key, ...) != value}
-    was = {key: before[key] for key in changed if key in before}
-    return Trace("json-keys", path, json.dumps({"set": changed, "was": was}, sort_keys=True))
