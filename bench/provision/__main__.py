@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.provision import fresh, noop, scale
+from bench.provision import drift, fresh, noop, scale
 
 
 def main() -> None:
@@ -19,12 +19,16 @@ def main() -> None:
     command.add_argument("--inventory", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--rtt-ms", type=int, default=50)
+    command = commands.add_parser("drift", help="who notices what, when one thing is broken")
+    command.add_argument("--inventory", type=Path, required=True)
     command = commands.add_parser("fresh", help="new hosts: rigup and a shell script")
     command.add_argument("--hosts", type=int, default=2)
     command.add_argument("--rounds", type=int, default=3)
     given = vars(parser.parse_args())
     given["work"] = given["work"].resolve()
-    {"noop": noop.main, "scale": scale.main, "fresh": fresh.main}[given.pop("command")](**given)
+    {"noop": noop.main, "scale": scale.main, "fresh": fresh.main, "drift": drift.main}[
+        given.pop("command")
+    ](**given)
 
 
 main()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.provision.measure import Run, run
 from bench.provision.programs import Programs
+from bench.provision.state import ANSIBLE_HOSTS, WANTED
 
 PEERS = Path(__file__).with_name("peers")
 PYINFRA_TOTAL = re.compile(r"Grand total +(\d+) +- +- +(\d+)")
@@ -34,10 +35,8 @@ class Contender:
         return done.exit_code == 0 and self.is_unchanged(done.stdout, done.stderr)
 
 
-def contenders(
-    programs: Programs, inventory: Path, state: Path, hosts: Path
-) -> dict[str, Contender]:
-    """By name; ``state`` and ``hosts`` are the peers' inventories."""
+def contenders(programs: Programs, inventory: Path, state: Path) -> dict[str, Contender]:
+    """By name; ``state`` is the folder of the peers' inventories."""
     found = (
         Contender(
             "rigup",
@@ -50,11 +49,11 @@ def contenders(
             (str(programs.pyinfra), "-y", "pyinfra_inventory.py", "pyinfra_deploy.py"),
             ("--dry",),
             pyinfra_is_unchanged,
-            {"BENCH_STATE": str(state)},
+            {"BENCH_STATE": str(state / WANTED)},
         ),
         Contender(
             "Ansible",
-            (str(programs.ansible), "-i", str(hosts), "playbook.yml"),
+            (str(programs.ansible), "-i", str(state / ANSIBLE_HOSTS), "playbook.yml"),
             ("--check",),
             ansible_is_unchanged,
             {"ANSIBLE_CONFIG": str(PEERS / "ansible.cfg")},

@@ -19,9 +19,7 @@ def main(inventory: Path, work: Path, rounds: int) -> None:
     """Prints the table; raw figures go to ``noop.json`` in ``work``."""
     programs = install(work)
     hosts = list(load_inventory(inventory).hosts.values())
-    everyone = contenders(
-        programs, inventory, work / "state" / "state.json", work / "state" / "hosts.json"
-    )
+    everyone = contenders(programs, inventory, work / "state")
     converge(everyone["rigup"])
     write_inventories(read_state(hosts, work / "state"), work / "state")
     runs: dict[str, list[Run]] = {name: [] for name in everyone}

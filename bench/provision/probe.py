@@ -13,34 +13,27 @@ import sys
 
 PACKAGES = (
     "docker.io",
-    "docker-ce",
-    "containerd",
-    "containerd.io",
     "nvidia-open",
-    "cuda-drivers",
-    "nvidia-driver-pinning-*",
     "nvidia-container-toolkit",
     "nvidia-container-toolkit-base",
     "libnvidia-container-tools",
     "libnvidia-container1",
     "python3",
 )
-ROOT_FILES = (
-    "/etc/apt/sources.list.d/rigup-*",
-    "/etc/apt/keyrings/rigup-*",
-    "/etc/apt/preferences.d/rigup*",
-    "/etc/docker/daemon.json",
-    "/etc/modprobe.d/rigup*",
-    "/etc/systemd/system/*.d/rigup*",
-)
-SERVICES = ("docker.service", "containerd.service", "nvidia-persistenced.service")
+ROOT_FILES = ("/etc/docker/daemon.json",)
+SERVICES = ("docker.service", "nvidia-persistenced.service")
 ANSWERS = (
-    ("nvidia-smi --query-gpu=uuid,driver_version --format=csv,noheader", "GPU-"),
-    ("nvidia-ctk --version", "version"),
-    ("docker info", "nvidia"),
-    ("cat /sys/module/nvidia/version || cat /proc/driver/nvidia/version", "."),
-    ("python3 --version", "Python 3"),
+    "apt-mark showhold",
+    "nvidia-smi --format=csv,noheader"
+    " --query-gpu=uuid,driver_version,memory.total,compute_cap,persistence_mode,name",
+    "modinfo -F version nvidia",
+    "docker info 2>/dev/null |"
+    " grep -oE 'Server Version: .*|Cgroup Driver: .*|\\bnvidia\\b' | sort -u",
+    "nvidia-ctk --version",
+    "sha256sum /var/run/cdi/nvidia.yaml",
+    "python3 --version",
 )
+"""Commands of the login user whose output must be what it is now."""
 
 
 def main() -> None:
@@ -57,7 +50,6 @@ def main() -> None:
                 "services": [name for name in SERVICES if is_active(name)],
                 "groups": ["docker"],
                 "linger": "/var/lib/systemd/linger/" + user.pw_name,
-                "directories": [home + "/.rigup", home + "/.rigup/agent"],
                 "user_files": [
                     described(path)
                     for path in found(home + "/.rigup/agent/*.pyz") + found(units + "/rigup-*")
@@ -67,7 +59,7 @@ def main() -> None:
                     {"path": path, "target": os.readlink(path)}
                     for path in found(units + "/default.target.wants/rigup-*")
                 ],
-                "answers": ANSWERS,
+                "answers": [(command, said(command)) for command in ANSWERS],
             }
         )
     )
@@ -89,6 +81,11 @@ def described(path: str) -> "dict[str, str]":
     with open(path, "rb") as file:
         content = base64.b64encode(file.read()).decode()
     return {"path": path, "mode": f"{os.stat(path).st_mode & 0o7777:o}", "content": content}
+
+
+def said(command: str) -> str:
+    shell = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True)
+    return shell.stdout.strip()
 
 
 def is_active(name: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from inventory import Host
 from provisioner.home import known_hosts_file
 
+WANTED, ANSIBLE_HOSTS = "state.json", "hosts.json"
 PROBE = Path(__file__).with_name("probe.py")
 CONNECTED = "-o ControlMaster=auto -o ControlPersist=60s"
 """Ansible's own default, which setting ssh arguments replaces."""
@@ -25,13 +26,11 @@ def read_state(hosts: Sequence[Host], folder: Path) -> State:
     return {host.name: _wanted(host, folder) for host in hosts}
 
 
-def write_inventories(state: State, folder: Path) -> tuple[Path, Path]:
+def write_inventories(state: State, folder: Path) -> None:
     """The state itself (pyinfra's inventory reads it) and an Ansible inventory."""
-    wanted, ansible = folder / "state.json", folder / "hosts.json"
-    wanted.write_text(json.dumps(state, indent=1))
+    (folder / WANTED).write_text(json.dumps(state, indent=1))
     hosts = {name: _ansible_host(one) for name, one in state.items()}
-    ansible.write_text(json.dumps({"all": {"hosts": hosts}}, indent=1))
-    return wanted, ansible
+    (folder / ANSIBLE_HOSTS).write_text(json.dumps({"all": {"hosts": hosts}}, indent=1))
 
 
 def ssh_words(host: Host) -> list[str]:

@@ -32,8 +32,6 @@ server.user(
     name="group membership", user=WANTED["user"], groups=WANTED["groups"], append=True, _sudo=True
 )
 files.file(name="lingering", path=WANTED["linger"], _sudo=True)
-for path in WANTED["directories"]:
-    files.directory(name=path, path=path)
 for entry in WANTED["user_files"]:
     files.put(name=entry["path"], src=entry["local"], dest=entry["path"], mode=entry["mode"])
 for entry in WANTED["user_links"]:
