@@ -24,6 +24,7 @@ from provisioner.reboot import RebootPolicy, Reboots
 from provisioner.report import HostReport, Progress, Standing, StepReport, step_report
 from provisioner.settled import settled
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
+from provisioner.steps.directories import wanted_directories
 from provisioner.transport.base import Transport
 from provisioner.verify import verify
 
@@ -96,7 +97,13 @@ def _look(job: Job, steps: Sequence[Step]) -> None:
 
 def gather_facts(job: Job) -> Facts:
     """All facts in one round trip; whether they come from a practice host is noted."""
-    facts = gather(job.transport, ALL_FACTS, state_dir=job.host.state_dir, sudo=job.sudo)
+    facts = gather(
+        job.transport,
+        ALL_FACTS,
+        state_dir=job.host.state_dir,
+        directories=wanted_directories(job.host),
+        sudo=job.sudo,
+    )
     job.standing.note(simulated=_is_simulated(facts))
     return facts
 

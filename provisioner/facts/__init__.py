@@ -5,6 +5,7 @@ from typing import Any
 from provisioner.facts.agent import AGENT
 from provisioner.facts.archive import ARCHIVE
 from provisioner.facts.base import Fact, Facts, FactUnreadable, Output, Unreadable, gather
+from provisioner.facts.directories import DIRECTORIES
 from provisioner.facts.docker import DOCKER
 from provisioner.facts.gpu import GPU
 from provisioner.facts.kernel import KERNEL
@@ -39,12 +40,14 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
     AGENT,
     PENDING,
     PROOF,
+    DIRECTORIES,
 )
 
 __all__ = [
     "AGENT",
     "ALL_FACTS",
     "ARCHIVE",
+    "DIRECTORIES",
     "DOCKER",
     "GPU",
     "KERNEL",

@@ -101,15 +101,18 @@ def gather(
     facts: Sequence[Fact[Any]],
     *,
     state_dir: str = ".rigup",
+    directories: Sequence[str] = (),
     sudo: bool = False,
 ) -> Facts:
-    """Read ``facts`` in one round trip. Snippets see the host's ``state_dir`` as $STATE_DIR and
-    this machine's time, in seconds since the epoch, as $CLIENT_TIME.
+    """Read ``facts`` in one round trip. Snippets see the host's ``state_dir`` as $STATE_DIR, the
+    ``directories`` to look at as lines of $DIRECTORIES, and this machine's time, in seconds since
+    the epoch, as $CLIENT_TIME.
 
     Raises TransportError when the host cannot be asked.
     """
     nonce = secrets.token_hex(8)
     told = f"STATE_DIR={shlex.quote(state_dir)}\nCLIENT_TIME={int(time.time())}\n"
+    told += f"DIRECTORIES={shlex.quote(chr(10).join(directories))}\n"
     script = told + compose(facts, nonce)
     result = transport.run(
         Command.of("sh", "-s", sudo=sudo, stdin=script.encode(), timeout_s=GATHER_TIMEOUT_S)

@@ -2,6 +2,7 @@
 
 from provisioner.steps.agent import Agent
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
+from provisioner.steps.directories import Directories
 from provisioner.steps.docker import Docker
 from provisioner.steps.driver import Driver
 from provisioner.steps.fabric_manager import FabricManager
@@ -20,6 +21,7 @@ LATER_STEPS: tuple[Step, ...] = (
     Persistence(),
     FabricManager(),
     Toolkit(),
+    Directories(),
     Agent(),
 )
 

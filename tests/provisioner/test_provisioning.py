@@ -26,7 +26,10 @@ READY = {
     "os": DEBIAN,
     "login": "USER=ml\nUID=1000\nHOME=/home/ml\nGROUPS=ml docker\n",
     "python": "Python 3.11.2",
-    "docker": 'installed=1\nactive=1\nenabled=1\ninfo={"ServerVersion":"20.10.24","Runtimes":{}}',
+    "docker": (
+        'installed=1\nactive=1\nenabled=1\ninfo={"ServerVersion":"20.10.24","Runtimes":{}}\n'
+        'daemon|{"log-driver": "local", "live-restore": true}\ndaemon_digest=1\n'
+    ),
     "agent": build_bundle().digest,
 }
 

@@ -19,6 +19,7 @@ from provisioner.agent.bundle import build_bundle
 from provisioner.facts import OS, Facts, Unreadable
 from provisioner.facts.agent import AgentFacts
 from provisioner.facts.archive import AptSource, ArchiveFacts
+from provisioner.facts.directories import Directory, DirectoryFacts
 from provisioner.facts.docker import DockerFacts
 from provisioner.facts.gpu import Gpu, GpuFacts, GpuProcess, PciGpu
 from provisioner.facts.kernel import KernelFacts
@@ -55,6 +56,7 @@ KINDS: dict[str, Any] = {
     "python": PythonFacts,
     "agent": AgentFacts,
     "proof": ProofFacts,
+    "directories": DirectoryFacts,
 }
 
 PCI = {
@@ -148,6 +150,8 @@ def _build(name: str, kind: Any, fields: dict[str, Any]) -> Any:
             point: space and Space(space["mib"] << 20, space.get("files"), space.get("ro", False))
             for point, space in fields["mounts"].items()
         }
+    if name == "directories":
+        fields["found"] = {path: Directory(*item) for path, item in fields["found"].items()}
     if name == "toolkit":
         fields["cdi"] = [
             item if isinstance(item, CdiSpec) else CdiSpec(*item[:3], tuple(item[3]))
