@@ -219,7 +219,8 @@ class Reboots:
             if boot_id != asked.boot_id:
                 self._transport.run(WHEN_STARTED)
                 self.done += 1
-                self._tell(f"up again after {self._clock() - asked.asked_at:.0f} s")
+                took = f"up again after {self._clock() - asked.asked_at:.0f} s"
+                self._tell(f"{took}: boot id {boot_id} instead of {asked.boot_id}")
                 return
             answer = "it answers, with the same boot id: it did not go down"
         raise self._pending(asked, f"not up again within {self._policy.timeout_s:g} s ({answer})")
