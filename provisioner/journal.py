@@ -111,12 +111,12 @@ def parse(text: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
     """The entries, oldest first, and a complaint for each line that is none."""
     entries: list[Entry] = []
     complaints: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             entries.append(_entry(line))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             complaints.append(f"line {number} of {PATH}: {error}")
     return tuple(entries), tuple(complaints)
 

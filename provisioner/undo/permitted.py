@@ -37,8 +37,8 @@ NAMES = {
     "group-member": re.compile(r"[A-Za-z_][\w.-]*\$?"),
 }
 PROTECTED = re.compile(
-    r"(linux-image|kernel(-core)?|systemd|openssh|libc6|glibc|bash|dash|sudo|dpkg|rpm|apt|dnf"
-    r"|zypper|python3|coreutils|login|passwd|base-files)\b.*"
+    r"linux-image-.*|kernel(-core|-modules|-default)?(-\d.*)?|openssh(-.*)?|systemd(-.*)?"
+    r"|libc6|glibc|bash|dash|sudo|dpkg|rpm|apt|dnf|zypper|python3|coreutils|login|passwd|base-files"
 )
 """Packages without which a host is lost; rigup may have installed python3, and leaves it."""
 
