@@ -119,7 +119,8 @@ class AptPlatform:
         return (Run(apt_get(*words), f"apt-get remove {' '.join(packages)}"),)
 
     def repair(self, facts: Facts) -> tuple[Action, ...]:
-        if not facts[PACKAGES].broken:
+        packages = facts[PACKAGES]
+        if not packages.broken and not packages.interrupted:
             return ()
         configure = Command.of(
             *("env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--force-confold"),

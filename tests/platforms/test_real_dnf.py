@@ -6,7 +6,7 @@ The packages are stand-ins and the systems only say that they are Rocky Linux: S
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -232,8 +232,7 @@ def test_foreign_sources_are_seen_unless_switched_off(rocky9: RpmHost) -> None:
     )
 
 
-def _until(happens: object, timeout_s: float = 30) -> None:
-    assert callable(happens)
+def _until(happens: Callable[[], bool], timeout_s: float = 60) -> None:
     deadline = time.monotonic() + timeout_s
     while not happens():
         assert time.monotonic() < deadline, "it did not come about"
