@@ -18,6 +18,7 @@ from provisioner.traces import Trace
 
 SUBNET_MANAGER = "nvlsm"
 """What NVLink 5 switches need beside it (NVIDIA/gpu-driver-container, 2026-08-17)."""
+RESTART = Command.of("systemctl", "restart", FABRIC_MANAGER, sudo=True, timeout_s=180)
 UMAD = PurePosixPath("/etc/modules-load.d/rigup-ib-umad.conf")
 
 
@@ -73,7 +74,8 @@ def _installation(package: str, facts: Facts) -> list[Part]:
     elif found != wanted:
         told = f"is {found}" if found else "is not installed"
         exact = platform.install_versions({package: wanted})
-        parts.append((f"{package} {told}, the driver is {wanted}", (*exact, *hold)))
+        anew = (Run(RESTART),) if facts[NVIDIA_SERVICES].fabric_manager.active else ()
+        parts.append((f"{package} {told}, the driver is {wanted}", (*exact, *hold, *anew)))
     elif package not in facts[PACKAGES].held:
         parts.append((f"{package} could be upgraded without the driver", hold))
     if facts[NVIDIA_SERVICES].nvlink5 and SUBNET_MANAGER not in versions:

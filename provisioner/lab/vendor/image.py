@@ -13,6 +13,7 @@ from provisioner.lab.inventory_file import (
 )
 from provisioner.lab.recipe import Recipe, packaged_files
 from provisioner.lab.vendor.driver import DRIVERS, driver_packages
+from provisioner.lab.vendor.fabric import fabric_manager
 from provisioner.lab.vendor.package import (
     DKMS_REPOSITORY,
     DRIVER_REPOSITORY,
@@ -53,7 +54,8 @@ def all_packages(sources: Sources, machine: str) -> tuple[Package, ...]:
     multiarch = f"{machine}-linux-gnu"
     drivers = (driver_packages(driver, sources, multiarch) for driver in DRIVERS)
     toolkits = (toolkit_packages(version, sources) for version in TOOLKITS)
-    return tuple(package for group in (*drivers, *toolkits) for package in group)
+    fabric = tuple(fabric_manager(driver, sources) for driver in DRIVERS)
+    return tuple(package for group in (*drivers, fabric, *toolkits) for package in group)
 
 
 def _driver_lines() -> str:
