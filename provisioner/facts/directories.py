@@ -60,10 +60,14 @@ def parse(output: Output) -> DirectoryFacts:
             found[path] = Directory(unmounted=_covering(missing, path))
         elif key == "real" and found[path].unmounted is None:
             found[path] = replace(found[path], unmounted=_covering(missing, value))
-        elif key in ("kind", "owner"):
-            found[path] = replace(found[path], **{key: value})
-        elif key in ("empty", "writable"):
-            found[path] = replace(found[path], **{key: True})
+        elif key == "kind":
+            found[path] = replace(found[path], kind=value)
+        elif key == "owner":
+            found[path] = replace(found[path], owner=value)
+        elif key == "empty":
+            found[path] = replace(found[path], empty=True)
+        elif key == "writable":
+            found[path] = replace(found[path], writable=True)
     return DirectoryFacts(found)
 
 

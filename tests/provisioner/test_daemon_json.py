@@ -1,4 +1,4 @@
-"""Merging into daemon.json: nothing of the admin's is lost, and what was added can be taken back."""
+"""Merging into daemon.json: nothing of the admin's is lost, all of it can be taken back."""
 
 from __future__ import annotations
 
