@@ -109,6 +109,14 @@ def test_lines_are_numbered_as_an_editor_numbers_them(lines: list[str]) -> None:
     assert found.evidence == "No devices were found"
 
 
+@pytest.mark.parametrize("border", [textlog.CHUNK, 2 * textlog.CHUNK, 3 * textlog.CHUNK])
+@pytest.mark.parametrize("inside", [1, 10, 20])
+def test_a_message_across_the_border_of_two_reads_is_found(border: int, inside: int) -> None:
+    for shift in (0, textlog.OVERLAP, 2 * textlog.OVERLAP):
+        text = b"." * (border - shift - inside) + b"No devices were found" + b"." * 300_000
+        assert len(scan_stream(io.BytesIO(text), "log")) == 1
+
+
 def test_lines_are_numbered_across_blocks() -> None:
     text = b"some line\n" * 50_000 + b"No devices were found\n" + b"\n" * 100_000 + b"ERR!\n"
     first, second = scan_stream(io.BytesIO(text), "log")
