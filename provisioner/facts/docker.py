@@ -87,8 +87,17 @@ if [ -r /run/docker.pid ] && pid=$(cat /run/docker.pid) && [ -r "/proc/$pid/cmdl
 fi
 if [ -n "$docker" ]; then
   ask() { "$@" 2>&1 | tr '\n' ' '; }
+  ask_socket() {  # the same answer for a tenth of the CPU time: the program also asks its plugins
+    [ -z "$DOCKER_HOST$DOCKER_CONTEXT" ] && [ ! -e "$HOME/.docker/config.json" ] &&
+      [ -w /run/docker.sock ] && command -v curl >/dev/null &&
+      limited curl -qs --noproxy '*' --unix-socket /run/docker.sock http://docker/info
+  }
   root=
-  info=$(ask timeout 20 docker info --format '{{json .}}')
+  info=$(ask_socket)
+  case $info in
+    *'"ServerVersion":'*) ;;
+    *) info=$(ask timeout 20 docker info --format '{{json .}}') ;;
+  esac
   case $info in *"permission denied"*)
     root=as_root
     info=$(ask as_root timeout 20 docker info --format '{{json .}}')
