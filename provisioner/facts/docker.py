@@ -64,8 +64,12 @@ if docker=$(command -v docker); then
   esac
 fi
 [ -d /snap/docker ] && echo snap=1
-systemctl is-active -q docker 2>/dev/null && echo active=1
-systemctl is-enabled -q docker 2>/dev/null && echo enabled=1
+state=$(systemctl show -p ActiveState -p UnitFileState docker.service 2>/dev/null)
+case $state in *ActiveState=active*|*ActiveState=reloading*) echo active=1 ;; esac
+case $state in  # what is-enabled(1) takes for enabled
+  *FileState=enabled*|*FileState=alias|*FileState=static|*FileState=indirect|*FileState=generated)
+    echo enabled=1 ;;
+esac
 show() {  # a file's lines and digest; says so where it may not be read
   [ -e "$2" ] || return 0
   read="cat"
