@@ -17,7 +17,7 @@ from provisioner.command import Command
 from provisioner.driver_plan import source_of
 from provisioner.errors import BlockedError, RigupError
 from provisioner.facts import ARCHIVE, OS, SOURCES, Facts, FactUnreadable
-from provisioner.platforms import platform_of
+from provisioner.platforms import docker_source, platform_of
 from provisioner.steps.base import Step
 from provisioner.steps.lookahead import look_ahead
 from provisioner.transport.base import Transport
@@ -143,7 +143,7 @@ def addresses_of(facts: Facts, host: Host, steps: Sequence[Step]) -> tuple[str, 
 def _vendors(installing: Sequence[str], facts: Facts, host: Host) -> list[str]:
     """The vendor repositories that these steps install from."""
     wanted = {
-        "docker": ["docker"] if host.docker_source == "vendor" else [],
+        "docker": ["docker"] if docker_source(platform_of(facts[OS]), host) == "vendor" else [],
         "driver": ["nvidia"] if _vendor_driver(facts, host) else [],
         "toolkit": ["container_toolkit"],
     }

@@ -8,7 +8,7 @@ idempotence.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -20,11 +20,13 @@ from provisioner.facts import ALL_FACTS, GPU, OS, PENDING, Facts, FactUnreadable
 from provisioner.interrupt import Stop
 from provisioner.parallel import as_rigup_error
 from provisioner.plan import check, plan
+from provisioner.reachability import Repositories
 from provisioner.reboot import RebootPolicy, Reboots
 from provisioner.report import HostReport, Progress, Standing, StepReport, step_report
 from provisioner.settled import settled
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.steps.directories import wanted_directories
+from provisioner.steps.lookahead import installs
 from provisioner.transport.base import Transport
 from provisioner.verify import verify
 
@@ -89,10 +91,20 @@ def _look(job: Job, steps: Sequence[Step]) -> None:
     job.standing.plan([step.name for step in steps])
     facts = gather_facts(job)
     provisional = False
+    outcomes = {}
     for planned in plan(steps, facts, job.host):
         name, outcome = planned.step.name, planned.outcome
+        outcomes[name] = outcome
         job.standing.end(step_report(name, outcome, "would-change", provisional=provisional))
         provisional = provisional or isinstance(outcome, Change)
+    if _can_ask(outcomes):
+        Repositories(job.transport, job.host, steps, lambda text: None).require(facts)
+
+
+def _can_ask(outcomes: Mapping[str, Outcome]) -> bool:
+    """May a plan ask the repositories: is nothing in the way, and the host's network as wanted?"""
+    blocked = any(isinstance(outcome, Blocked) for outcome in outcomes.values())
+    return not blocked and not isinstance(outcomes.get("network"), Change)
 
 
 def gather_facts(job: Job) -> Facts:
@@ -133,6 +145,9 @@ class _Run:
         self._steps = steps
         self._progress = progress
         self._sleep = sleep
+        self._repositories = Repositories(
+            job.transport, job.host, steps, lambda text: self._tell("network", text)
+        )
         self._reboots = Reboots(
             job.host,
             job.transport,
@@ -230,6 +245,8 @@ class _Run:
 
     def _apply(self, step: Step, change: Change, facts: Facts) -> None:
         self._job.stop.check()
+        if installs(change.actions):
+            self._repositories.require(facts)
         journal.record(self._job.transport, step.name, change.actions, facts)
         for action in change.actions:
             self._job.stop.check()

@@ -23,7 +23,7 @@ class NetworkFacts:
 
 # The last full line of a certificate is of its signature, so no two have it in common.
 SCRIPT = rf"""
-for file in /etc/apt/apt.conf.d/*rigup* /etc/profile.d/rigup-*.sh /etc/pip.conf \
+for file in /etc/apt/apt.conf.d/90rigup-* /etc/profile.d/rigup-*.sh /etc/pip.conf \
     /etc/systemd/system/docker.service.d/rigup-proxy.conf; do
   [ -f "$file" ] && printf 'file|%s|%s\n' "$file" "$(head -c 16384 "$file" | base64 | tr -d '\n')"
 done

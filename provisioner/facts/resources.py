@@ -50,7 +50,7 @@ while read -r _ point type options _; do
   case $options in ro|ro,*) printf 'ro|%s\n' "$point" ;; esac
   points="$points $point"
 done <<MOUNTS
-$(grep -vE '^[^ ]+ (/(proc|sys|dev|run|snap)[ /]|[^ ]*(/(docker|container[ds])/|\\|[*?[]))' \
+$(grep -vE '^[^ ]+ (/(proc|sys|dev|run|snap|etc)[ /]|[^ ]*(/(docker|container[ds])/|\\|[*?[]))' \
   /proc/self/mounts | head -n 64)
 MOUNTS
 [ -z "$points" ] || limited stat -f -c 'fs|%S|%a|%c|%d|%n' -- $points

@@ -131,7 +131,7 @@ def _pip(facts: Facts, host: Host) -> Iterator[Part]:
     if present is None or present.startswith(OURS):
         text = {str(PIP_CONF): OURS + pip_conf(wanted)} if wanted else {}
         yield from _files("pip's settings", text, [str(PIP_CONF)], facts)
-    elif not wanted.items() <= _global_settings(present).items():
+    elif not pip_settings(host.mirrors).items() <= _global_settings(present).items():
         lines = ", ".join(f"{key} = {value}" for key, value in wanted.items())
         raise BlockedError(
             f"{PIP_CONF} is not rigup's and lacks what the inventory wants",

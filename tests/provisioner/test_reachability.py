@@ -8,13 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scripted_host import Package, ScriptedHost
 from situations import facts_of, host_of
 
+from inventory import Host
 from inventory.model import Mirrors, Repository
+from provisioner.actions import Run
 from provisioner.command import Command, Result
 from provisioner.errors import BlockedError, ExitCode
+from provisioner.facts import Facts
 from provisioner.reachability import PROBE, Repositories, addresses_of, probe
-from provisioner.steps import LATER_STEPS
+from provisioner.report import HostReport
+from provisioner.runner import Job, check_only, provision
+from provisioner.steps import LATER_STEPS, Change, Outcome
+from provisioner.traces import Trace
 from provisioner.transport.fake import FakeTransport
 
 CASE = {"from": "fresh", "facts": {"packages": {"versions": {}}}}
@@ -163,3 +170,54 @@ def test_the_proxy_is_passed_and_nothing_in_an_address_is_run(tmp_path: Path) ->
     log = (tmp_path / "log").read_text()
     assert "--proxy http://p.example:1;id" in log
     assert f"--url {hostile}" in log
+
+
+class Installing(Package):
+    """Says that it installs, as the steps do."""
+
+    def check(self, facts: Facts, host: object) -> Outcome:
+        outcome = super().check(facts, host)
+        if not isinstance(outcome, Change):
+            return outcome
+        install = Command.of("install", self.name, sudo=True)
+        return Change(outcome.reason, (Run(install, traces=(Trace("package", self.name),)),))
+
+
+def provisioned(answer: str, *steps: Package, check: bool = False) -> tuple[HostReport, list[str]]:
+    """The report, and which programs ran."""
+    archive = "file sources.list\ndeb http://deb.example/debian trixie main\n.\n"
+    host = ScriptedHost(
+        sections={"archive": archive},
+        answers={"sh": lambda command: Result(command, 0, answer.encode())},
+    )
+    transport = host.transport()
+    job = Job(Host("gpu01", "gpu01"), transport)
+    report = (check_only if check else provision)(job, steps, lambda *words: None)
+    return report, [one.words[0] for one in transport.commands if PROBE in one.words] + [
+        one.words[0] for one in transport.commands if one.words[0] == "install"
+    ]
+
+
+def test_a_run_asks_before_the_first_package_and_only_then() -> None:
+    report, ran = provisioned("1|\n", Package("configured"), Installing("one"), Installing("two"))
+    assert [step.status for step in report.steps] == ["changed"] * 3
+    assert ran == ["sh", "install", "install", "install"]
+    _, ran = provisioned("1|\n", Package("configured"))
+    assert ran == ["install"]
+
+
+def test_a_run_without_a_way_to_the_repositories_installs_nothing() -> None:
+    report, ran = provisioned("1|no route to host\n", Installing("one"), Installing("two"))
+    assert isinstance(report.error, BlockedError)
+    assert "dists/trixie/InRelease: no route to host" in report.error.message
+    assert report.exit_code == ExitCode.BLOCKED
+    assert ran == ["sh"]
+
+
+def test_a_plan_asks_too_unless_something_else_comes_first() -> None:
+    report, ran = provisioned("1|no route to host\n", Installing("one"), check=True)
+    assert report.exit_code == ExitCode.BLOCKED
+    assert ran == ["sh"]
+    for first in (Package("network"), Package("preflight", blocked="no room")):
+        _, ran = provisioned("1|no route to host\n", first, Installing("one"), check=True)
+        assert ran == []
