@@ -14,6 +14,7 @@ from provisioner.facts.gpu import GpuFacts
 from provisioner.facts.kernel import KernelFacts
 from provisioner.facts.login import LoginFacts
 from provisioner.facts.machine import MachineFacts
+from provisioner.facts.nvidia_services import NvidiaServiceFacts
 from provisioner.facts.os import OsFacts
 from provisioner.facts.packages import PackageFacts
 from provisioner.facts.python import PythonFacts
@@ -138,6 +139,21 @@ def _kernel(kernel: KernelFacts) -> Iterator[str]:
     yield f"headers for {', '.join(kernel.headers_for) or 'no kernel'}"
 
 
+def _services(services: NvidiaServiceFacts) -> Iterator[str]:
+    units = {
+        "nvidia-persistenced": services.persistenced,
+        "rigup's persistence unit": services.own_persistence,
+        "Fabric Manager": services.fabric_manager,
+    }
+    told = [
+        f"{name} {'runs' if unit.active else 'does not run'}"
+        f"{', starts at boot' if unit.wanted else ''}"
+        for name, unit in units.items()
+        if unit.loaded
+    ]
+    yield "; ".join(told) or "none"
+
+
 def _docker(docker: DockerFacts) -> Iterator[str]:
     if not docker.installed:
         yield "not installed"
@@ -198,6 +214,7 @@ WRITERS: dict[type, Callable[[Any], Iterator[str]]] = {
     PackageFacts: _packages,
     GpuFacts: _gpu,
     KernelFacts: _kernel,
+    NvidiaServiceFacts: _services,
     DockerFacts: _docker,
     ToolkitFacts: _toolkit,
     PythonFacts: _python,

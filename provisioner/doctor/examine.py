@@ -14,6 +14,7 @@ from provisioner.doctor.finding import Finding, worst_first
 from provisioner.doctor.probes import PROBES
 from provisioner.doctor.situation import Situation
 from provisioner.facts import ALL_FACTS, Facts, FactUnreadable, Unreadable, gather
+from provisioner.steps.directories import wanted_directories
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
 
@@ -43,7 +44,13 @@ def examine_host(host: Host, sudo_password: Secret | None = None) -> Diagnosis:
 
 
 def examine(transport: Transport, host: Host, *, sudo: bool = False) -> Diagnosis:
-    facts = gather(transport, [*ALL_FACTS, *PROBES], state_dir=host.state_dir, sudo=sudo)
+    facts = gather(
+        transport,
+        [*ALL_FACTS, *PROBES],
+        state_dir=host.state_dir,
+        directories=wanted_directories(host),
+        sudo=sudo,
+    )
     return diagnose(host, facts, datetime.date.today().isoformat())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,13 @@ def test_one_round_trip_asks_everything() -> None:
     for fact in (*ALL_FACTS, *PROBES):
         assert f" begin {fact.name}\\n" in script
     assert not transport.files
+
+
+def test_the_directories_that_the_inventory_wants_are_looked_at() -> None:
+    transport = ScriptedHost().transport()
+    examine(transport, replace(HOST, data_directories=("/srv/data set",)))
+    [command] = transport.commands
+    assert b"DIRECTORIES='/srv/data set'" in (command.stdin or b"")
 
 
 def test_what_the_kernel_and_a_container_said_becomes_findings() -> None:

@@ -26,6 +26,7 @@ def test_a_converged_host() -> None:
     assert any("driver 580.173.02 loaded" in line and "persistence on" in line for line in lines)
     assert "ml (sudo without a password, lingers)" in told["login"]
     assert "Secure Boot off" in told["kernel"]
+    assert "nvidia-persistenced runs, starts at boot" in told["nvidia_services"]
     assert "100.0 GiB free" in told["resources"]
 
 
