@@ -101,7 +101,12 @@ class Result:
         """Standard output as text; undecodable bytes become U+FFFD."""
         return self.stdout.decode("utf-8", "replace")
 
+    @property
+    def tail(self) -> str:
+        """The last lines of standard error, of standard output where that is empty."""
+        lines = (self.stderr or self.stdout).decode("utf-8", "replace").rstrip().splitlines()
+        return "\n".join(lines[-STDERR_LINES_SHOWN:])
+
     def describe_failure(self) -> str:
-        tail = (self.stderr or self.stdout).decode("utf-8", "replace").rstrip().splitlines()
-        shown = "\n".join(f"    {line}" for line in tail[-STDERR_LINES_SHOWN:])
+        shown = "\n".join(f"    {line}" for line in self.tail.splitlines())
         return f"`{self.command}` exited with {self.exit_code}" + (f"\n{shown}" if shown else "")

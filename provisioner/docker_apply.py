@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from provisioner import daemon_json
-from provisioner.actions import Run, run_checked
+from provisioner.actions import Action, Run
 from provisioner.command import Command
 from provisioner.daemon_json import Merge
+from provisioner.errors import StepFailed
 from provisioner.facts.docker import UNREAD, DockerFacts
 from provisioner.traces import Trace
 from provisioner.transport.base import Transport
 
 How = Literal["restart", "reload", "none"]
+"""A reload makes dockerd take over live-restore, runtimes and features (docs: dockerd reference,
+configuration reload behaviour); log options, limits, cgroup driver and data-root need a restart."""
 RESTART_TIMEOUT_S = 300.0
-
-RELOADABLE = frozenset({"live-restore", "runtimes", "features"})
-"""What dockerd takes over on SIGHUP (docs: dockerd reference, configuration reload behaviour; moby
-daemon/reload.go); log options, limits, cgroup driver and data-root need a restart."""
 
 RESTART = Run(
     Command.sh(
@@ -30,6 +29,17 @@ RESTART = Run(
     ),
     "systemctl restart docker.service",
 )
+
+RELOAD = Run(
+    Command.sh(
+        'mkdir -p -- "$(dirname -- "$1")" && : > "$1" && systemctl reload docker.service',
+        UNREAD,
+        sudo=True,
+        timeout_s=60,
+    ),
+    "systemctl reload docker.service",
+)
+"""The restart that must follow is on record."""
 
 SCRIPT = r"""
 set -eu
@@ -52,7 +62,10 @@ if [ "$present" != none ]; then
   chown --reference="$target" "$new"
 fi
 if dockerd --help 2>/dev/null | grep -q -e --validate; then
-  dockerd --validate --config-file "$new" >&2 || { echo "$file stays as it was" >&2; exit 65; }
+  told=$(dockerd --validate --config-file "$new" 2>&1) || {
+    printf '%s\n' "$told" "$file stays as it was" >&2
+    exit 65
+  }
 fi
 if [ "$present" != none ]; then
   cp -p -- "$target" "$target.rigup-backup-$(date -r "$target" +%Y%m%dT%H%M%S)"
@@ -118,7 +131,13 @@ class ConfigureDocker:
             stdin=self.merge.text.encode(),
             timeout_s=RESTART_TIMEOUT_S,
         )
-        run_checked(transport, command)
+        result = transport.run(command)
+        if not result.ok:
+            raise StepFailed(
+                result.tail or f"{daemon_json.PATH} could not be merged",
+                host=transport.host_name,
+                remedy="journalctl -u docker.service; then provision again",
+            )
 
 
 def is_ours(docker: DockerFacts) -> bool:
@@ -129,5 +148,29 @@ def is_ours(docker: DockerFacts) -> bool:
 
 
 def may_restart(docker: DockerFacts) -> bool:
-    """Would a restart stop no container?"""
+    """Would a restart with the same cgroup driver stop no container?"""
     return not docker.containers_running or docker.live_restore
+
+
+def how_to_read(docker: DockerFacts, wanted: Merge) -> How | None:
+    """How the engine comes to read ``wanted``, None where that would stop running containers.
+
+    They survive a restart with live-restore on, but none that changes their cgroups. Where it is
+    off, a reload turns it on, which stops nothing: the restart comes after that.
+    """
+    if docker.server_version is None and not docker.active:
+        return "none"
+    moves = any(wish.path == ("exec-opts",) for wish in wanted.added)
+    if docker.containers_running and moves:
+        return None
+    if may_restart(docker):
+        return "restart"
+    possible = wanted.content.get("live-restore") is True and not docker.swarm
+    return "reload" if possible else None
+
+
+def read_actions(docker: DockerFacts, wanted: Merge, how: How) -> tuple[Action, ...]:
+    """Merge what is missing, and make the engine read it."""
+    if wanted.added:
+        return (ConfigureDocker(wanted, docker.daemon_digest, how),)
+    return {"none": (), "reload": (RELOAD,), "restart": (RESTART,)}[how]

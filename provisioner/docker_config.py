@@ -69,7 +69,8 @@ def housekeeping(docker: DockerFacts, host: Host) -> list[Wish]:
 
 
 def gpu_access(docker: DockerFacts) -> list[Wish]:
-    """The runtime, CDI, and a cgroup driver that keeps GPUs; see above. Raises KeyConflict where
+    """The runtime, CDI, and a cgroup driver that keeps GPUs; see above. Where containers run, also
+    what lets them survive the restart of Docker that this takes. Raises KeyConflict where
     the admin's own keys make that impossible."""
     present, version = docker.daemon_json or {}, version_of(docker)
     wishes = [RUNTIME]
@@ -82,6 +83,8 @@ def gpu_access(docker: DockerFacts) -> list[Wish]:
             if str(option).startswith(CGROUP_DRIVER) and option != CGROUPFS:
                 raise KeyConflict("exec-opts", option)
         wishes.append(Wish(("exec-opts",), [CGROUPFS]))
+    if docker.containers_running:
+        wishes.extend(_live_restore(docker))
     return _not_flags(wishes, docker)
 
 

@@ -14,8 +14,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import PurePosixPath
 
-from provisioner.actions import run_checked
-from provisioner.errors import SudoError
+from provisioner.command import Command
+from provisioner.errors import StepFailed, SudoError
 from provisioner.facts import DOCKER, GPU, Facts, FactUnreadable
 from provisioner.facts.gpu import Gpu
 from provisioner.facts.proof import PATH, Proof, ProofRecord
@@ -36,7 +36,7 @@ def verify(
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> tuple[Proof, ...]:
     """The proofs: those that an earlier run recorded for this very state, unless ``force``, else
-    shown now and recorded. Raises StepFailed, CommandFailed or TransportError when one fails."""
+    shown now and recorded. Raises StepFailed or TransportError when one fails."""
     if not force:
         with suppress(FactUnreadable):
             if known := recorded(facts):
@@ -61,10 +61,21 @@ def _run(transport: Transport, gpus: tuple[Gpu, ...]) -> Seen:
     real = bool(gpus) and not any(gpu.simulated for gpu in gpus)
     try:
         command = container.command(gpus=bool(gpus), reload=bool(gpus), product=real, sudo=True)
-        return container.parse(run_checked(transport, command).text)
+        return _seen(transport, command)
     except SudoError:
         command = container.command(gpus=bool(gpus), reload=False, product=real, sudo=False)
-        return container.parse(run_checked(transport, command).text)
+        return _seen(transport, command)
+
+
+def _seen(transport: Transport, command: Command) -> Seen:
+    result = transport.run(command)
+    if result.ok:
+        return container.parse(result.text)
+    raise StepFailed(
+        f"no container could be run (status {result.exit_code}): {result.tail}",
+        host=transport.host_name,
+        remedy="invoke doctor --host " + transport.host_name,
+    )
 
 
 def _record(transport: Transport, facts: Facts, proofs: tuple[Proof, ...], at: str) -> None:

@@ -10,11 +10,11 @@ from provisioner.actions import Action, Run
 from provisioner.command import Command
 from provisioner.containerd_toml import ConfigureContainerd, containerd_action
 from provisioner.daemon_json import KeyConflict, Merge, merge
-from provisioner.docker_apply import RESTART, ConfigureDocker, How, is_ours, may_restart
+from provisioner.docker_apply import how_to_read, is_ours, read_actions
 from provisioner.docker_config import housekeeping
 from provisioner.facts import DOCKER, LOGIN, OS, Facts
 from provisioner.facts.docker import DockerFacts
-from provisioner.platforms import platform_of
+from provisioner.platforms import docker_source, platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, listed
 from provisioner.steps.docker_refusals import conflict, malformed, would_stop
 from provisioner.traces import Trace
@@ -113,18 +113,11 @@ def _configuration(docker: DockerFacts, host: Host) -> list[Part] | Blocked:
     if containerd is not None and (docker.images or docker.containers):
         return _images_elsewhere(docker, containerd.root)
     reason = _reason(wanted, containerd)
-    how: How = "none" if docker.server_version is None and not docker.active else "restart"
-    if not may_restart(docker):
-        # Turning live-restore on by a reload makes the restart harmless, which comes next.
-        if docker.unread or not wanted.content.get("live-restore") or docker.swarm:
-            return would_stop(docker, reason)
-        how = "reload"
-    actions: list[Action] = [] if containerd is None else [containerd]
-    if wanted.added:
-        actions.append(ConfigureDocker(wanted, docker.daemon_digest, how))
-    elif how != "none":
-        actions.append(RESTART)
-    return [(reason, tuple(actions))]
+    how = how_to_read(docker, wanted)
+    if how is None:
+        return would_stop(docker, reason)
+    first = () if containerd is None else (containerd,)
+    return [(reason, (*first, *read_actions(docker, wanted, how)))]
 
 
 def _reason(wanted: Merge, containerd: ConfigureContainerd | None) -> str:
@@ -141,11 +134,12 @@ def _engine(docker: DockerFacts, facts: Facts, host: Host) -> list[Part]:
     os = facts[OS]
     platform = platform_of(os)
     actions: list[Action] = []
-    if host.docker_source == "vendor":
+    wanted = docker_source(platform, host)
+    if wanted == "vendor":
         source = platform.vendor_source("docker", os, host)
         actions.extend(platform.source_actions(source, facts))
-    actions.extend(platform.install(*platform.docker_packages(os, host.docker_source)))
-    return [(f"Docker is not installed (source: {host.docker_source})", tuple(actions))]
+    actions.extend(platform.install(*platform.docker_packages(os, wanted)))
+    return [(f"Docker is not installed (source: {wanted})", tuple(actions))]
 
 
 def _service(docker: DockerFacts) -> list[Part]:

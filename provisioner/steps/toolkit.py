@@ -10,7 +10,7 @@ from provisioner import data
 from provisioner.actions import Action, Run
 from provisioner.command import Command
 from provisioner.daemon_json import KeyConflict, Merge, merge
-from provisioner.docker_apply import RESTART, ConfigureDocker, is_ours, may_restart
+from provisioner.docker_apply import how_to_read, is_ours, read_actions
 from provisioner.docker_config import FIRST_WITH_CDI_07, gpu_access, version_of
 from provisioner.facts import DOCKER, GPU, OS, PACKAGES, SOURCES, TOOLKIT, Facts
 from provisioner.facts.docker import DockerFacts
@@ -54,12 +54,12 @@ class Toolkit:
             wanted = merge(docker.daemon_json or {}, gpu_access(docker))
         except KeyConflict as error:
             return conflict(error, "GPUs that stay in containers")
-        installation = _installation(facts, host)
-        configuration = _configuration(docker, wanted, bool(installation))
-        parts = [*installation, *_holds(facts), *_specifications(facts), *configuration]
+        packages = [*_installation(facts, host), *_holds(facts), *_specifications(facts)]
+        configuration = _configuration(docker, wanted, _why_install(facts) is not None)
+        if isinstance(configuration, Blocked):
+            return configuration
+        parts = [*packages, *configuration]
         reasons = [reason for reason, _ in parts]
-        if configuration and not _may_configure(docker, wanted):
-            return would_stop(docker, listed(reasons))
         if parts:
             return Change(listed(reasons), tuple(action for _, some in parts for action in some))
         note = _cdi_note(docker, facts[TOOLKIT])
@@ -181,31 +181,31 @@ def _set_aside(path: str) -> Action:
     )
 
 
-def _configuration(docker: DockerFacts, wanted: Merge, installed: bool) -> list[Part]:
+def _configuration(docker: DockerFacts, wanted: Merge, installing: bool) -> list[Part] | Blocked:
     """dockerd looks for the toolkit's hook when it starts, so new packages need a restart too."""
     if not is_ours(docker):
         return []
+    reasons = _why_configure(docker, wanted)
+    if installing and not reasons:
+        reasons = ["Docker must see the toolkit's hook"]
+    if not reasons:
+        return []
+    how = how_to_read(docker, wanted)
+    if how is None:
+        return would_stop(docker, listed(reasons))
+    return [(listed(reasons), read_actions(docker, wanted, how))]
+
+
+def _why_configure(docker: DockerFacts, wanted: Merge) -> list[str]:
     reasons: list[str] = []
     if "nvidia" not in docker.runtimes:
         reasons.append("Docker does not know the nvidia runtime")
-    others = [wish for wish in wanted.added if wish.path[0] != "runtimes"]
+    others = [wish for wish in wanted.added if wish.path[0] not in ("runtimes", "live-restore")]
     if others:
         reasons.append(f"daemon.json lacks {', '.join(wish.key for wish in others)}")
     if docker.unread and not reasons:
         reasons.append("Docker has not read all of its configuration")
-    if wanted.added:
-        action: Action = ConfigureDocker(wanted, docker.daemon_digest, "restart")
-    elif reasons or installed:
-        action = RESTART
-    else:
-        return []
-    return [(listed(reasons) or "Docker must see the toolkit's hook", (action,))]
-
-
-def _may_configure(docker: DockerFacts, wanted: Merge) -> bool:
-    """Running containers survive a restart with live-restore, but not another cgroup driver."""
-    moves = any(wish.path == ("exec-opts",) for wish in wanted.added)
-    return may_restart(docker) and not (moves and docker.containers_running)
+    return reasons
 
 
 def _cdi_note(docker: DockerFacts, toolkit: ToolkitFacts) -> str:

@@ -11,7 +11,7 @@ from situations import facts_of
 
 from inventory import Host
 from provisioner.command import Command, Result
-from provisioner.errors import CommandFailed, StepFailed, SudoError
+from provisioner.errors import StepFailed, SudoError
 from provisioner.facts import PROOF, Facts
 from provisioner.facts.proof import PATH, Proof, ProofFacts, ProofRecord
 from provisioner.facts.toolkit import CdiSpec
@@ -170,7 +170,7 @@ def test_a_host_without_gpus_still_runs_a_container() -> None:
 
 
 def test_a_container_that_does_not_start_shows_why() -> None:
-    with pytest.raises(CommandFailed, match="could not select device driver"):
+    with pytest.raises(StepFailed, match=r"status 125.: could not select device driver"):
         verify(ProvingHost(exit_code=125), facts())
 
 
