@@ -22,7 +22,7 @@ from invoke.program import Program
 from invoke.tasks import task
 
 from inventory import Host, Inventory, InventoryError, find_inventory, load_inventory
-from provisioner import arguments, outcome, show, terminal
+from provisioner import arguments, outcome, show, show_hosts, terminal
 from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.lazy import LazyModule
@@ -662,10 +662,10 @@ def lab_down(context: Context, images: bool = False) -> int:
 
 def _host_reports(reports: Sequence[HostReport], json: bool) -> int:
     if json:
-        print(show.as_json([show.host_report_json(report) for report in reports]))
+        print(show.as_json([show_hosts.host_report_json(report) for report in reports]))
     else:
-        print("\n".join(show.host_report(report) for report in reports))
-    terminal.note(show.summary(reports))
+        print("\n".join(show_hosts.host_report(report) for report in reports))
+    terminal.note(show_hosts.summary(reports))
     return outcome.worst_code([report.exit_code for report in reports])
 
 

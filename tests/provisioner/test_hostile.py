@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner import show, terminal
+from provisioner import show, show_hosts, terminal
 from provisioner.command import MAX_OUTPUT_BYTES, Command, Result
 from provisioner.errors import CommandFailed, StepFailed
 from provisioner.facts import ALL_FACTS, Fact, FactUnreadable, Output, Unreadable
@@ -67,9 +67,9 @@ def test_nothing_that_moves_a_cursor_is_printed(text: str) -> None:
     proof = Proof(text, simulated=False)
     report = HostReport("gpu01", (step, planned), proofs=(proof,), error=error, unproven=text)
     for shown in (
-        show.host_report(report),
+        show_hosts.host_report(report),
         show.error_text(error),
-        show.as_json(show.host_report_json(report)),
+        show.as_json(show_hosts.host_report_json(report)),
         show.table([("A", "B"), (text, text)]),
     ):
         assert is_safe(shown)
@@ -83,7 +83,7 @@ def test_a_hosts_text_begins_no_line(text: str) -> None:
     error = CommandFailed(
         Result(Command.of("x"), 1, stderr=text.encode("utf-8", "replace")), host="a"
     )
-    shown = show.host_report(HostReport("gpu01", (step,), error=error))
+    shown = show_hosts.host_report(HostReport("gpu01", (step,), error=error))
     assert [line for line in shown.splitlines() if not line.startswith(" ")] == [
         line for line in shown.splitlines() if line.startswith("gpu01: ")
     ][:1]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from situations import facts_of
 
 from inventory import Host
-from provisioner import show
+from provisioner import show, show_hosts
 from provisioner.errors import ConnectError, HostKeyChanged, StepFailed
 from provisioner.report import HostReport, StepReport
 from provisioner.text import LINE_LIMIT, printable
@@ -35,7 +35,7 @@ def record(**changes: Any) -> JobRecord:
 
 
 def test_a_plan_shows_what_would_be_done_and_what_a_person_must_do() -> None:
-    text = show.host_report(HostReport("gpu01", STEPS, seconds=1.26))
+    text = show_hosts.host_report(HostReport("gpu01", STEPS, seconds=1.26))
     assert text.splitlines() == [
         "gpu01: BLOCKED, 1 change(s) to make, 1.3 s",
         "  = docker: Docker 29.7.2 answers",
@@ -48,7 +48,7 @@ def test_a_plan_shows_what_would_be_done_and_what_a_person_must_do() -> None:
 
 def test_a_finished_host_shows_its_proofs() -> None:
     steps = (StepReport("driver", "changed", "no NVIDIA driver", ("sudo x",)),)
-    text = show.host_report(HostReport("gpu01", steps, (Proof("a container sees 1 GPU"),)))
+    text = show_hosts.host_report(HostReport("gpu01", steps, (Proof("a container sees 1 GPU"),)))
     assert text.startswith("gpu01: ok, 1 change(s), ")
     assert "  + driver" in text
     assert "  = verified: a container sees 1 GPU" in text
@@ -57,15 +57,15 @@ def test_a_finished_host_shows_its_proofs() -> None:
 
 def test_practice_gpus_are_marked_in_title_and_proof() -> None:
     report = HostReport("lab01", (), (Proof("sees 1 GPU", simulated=True),), simulated=True)
-    title, proof = show.host_report(report).splitlines()
+    title, proof = show_hosts.host_report(report).splitlines()
     assert "SIMULATED GPUs: this proves the plumbing, not a GPU" in title
     assert proof.endswith("[SIMULATED]")
-    assert show.host_report_json(report)["simulated"] is True
-    assert show.host_report_json(report)["proofs"][0]["simulated"] is True
+    assert show_hosts.host_report_json(report)["simulated"] is True
+    assert show_hosts.host_report_json(report)["proofs"][0]["simulated"] is True
 
 
 def test_what_was_not_proven_is_not_called_verified() -> None:
-    text = show.host_report(HostReport("gpu01", (), (Proof("a product", proven=False),)))
+    text = show_hosts.host_report(HostReport("gpu01", (), (Proof("a product", proven=False),)))
     assert "  - not proven: a product" in text
     assert "verified" not in text
 
@@ -82,13 +82,13 @@ def test_what_was_not_proven_is_not_called_verified() -> None:
 )
 def test_a_recorded_proof_says_when_it_was_shown(moment: timedelta, shown: str) -> None:
     at = (datetime.now(timezone.utc) - moment).isoformat(timespec="seconds")
-    text = show.host_report(HostReport("gpu01", (), (Proof("sees 1 GPU", recorded_at=at),)))
+    text = show_hosts.host_report(HostReport("gpu01", (), (Proof("sees 1 GPU", recorded_at=at),)))
     assert f"[shown {shown} on this very state; --verify shows it again]" in text
 
 
 def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
     proof = Proof("sees 1 GPU", recorded_at="\x1b[31mlong ago")
-    text = show.host_report(HostReport("gpu01", (), (proof,)))
+    text = show_hosts.host_report(HostReport("gpu01", (), (proof,)))
     assert "long ago" in text
     assert "\x1b" not in text
 
@@ -96,7 +96,7 @@ def test_a_moment_that_is_none_is_shown_as_it_is() -> None:
 def test_an_error_shows_message_and_remedy_under_its_host() -> None:
     error = StepFailed("apt broke\nE: no space", host="gpu01", remedy="df -h")
     report = HostReport("gpu01", STEPS[:1], error=error, transcript="/t/gpu01.log")
-    text = show.host_report(report)
+    text = show_hosts.host_report(report)
     assert text.startswith("gpu01: FAILED")
     assert "  x apt broke\n        E: no space\n    try: df -h" in text
     assert text.endswith("transcript: /t/gpu01.log")
@@ -104,7 +104,9 @@ def test_an_error_shows_message_and_remedy_under_its_host() -> None:
 
 def test_a_report_as_json_says_the_same() -> None:
     error = HostKeyChanged("changed", host="gpu01", remedy="ask")
-    found = json.loads(show.as_json(show.host_report_json(HostReport("gpu01", STEPS, error=error))))
+    found = json.loads(
+        show.as_json(show_hosts.host_report_json(HostReport("gpu01", STEPS, error=error)))
+    )
     assert (found["host"], found["exit_code"], found["changed"]) == ("gpu01", 3, 1)
     assert found["error"] == {
         "kind": "HostKeyChanged",
@@ -177,7 +179,7 @@ def harmless(text: str) -> bool:
 @pytest.mark.parametrize(
     "shown",
     [
-        show.host_report(
+        show_hosts.host_report(
             HostReport(
                 "gpu01",
                 (
