@@ -203,7 +203,7 @@ def test_force_proves_again() -> None:
     assert host.record
 
 
-SPEC = CdiSpec("/var/run/cdi/nvidia.yaml", "d1")
+SPEC = CdiSpec("/var/run/cdi/nvidia.yaml", "other")
 CHANGES: dict[str, dict[str, Any]] = {
     "a reboot": {"os": {"boot_id": "another"}},
     "another module": {"gpu": {"module_version": "595.1"}},
@@ -211,12 +211,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "another GPU": {"gpu": {"gpus": ["practice"]}},
     "another engine": {"docker": {"server_version": "29.7.2"}},
     "another configuration": {"docker": {"daemon_json": {"live-restore": True}}},
-    "another cgroup driver": {"docker": {"cgroup_driver": "cgroupfs"}},
+    "another cgroup driver": {"docker": {"cgroup_driver": "systemd"}},
     "another toolkit": {"toolkit": {"version": "1.21.0"}},
     "another configuration of the toolkit": {"toolkit": {"config_digest": "x"}},
     "one of its packages": {"packages": {"versions": {"libnvidia-container1": "1.2.3"}}},
     "a CDI specification": {"toolkit": {"cdi": [SPEC]}},
-    "a CDI specification's content": {"toolkit": {"cdi": [replace(SPEC, digest="d2")]}},
+    "a CDI specification's content": {"toolkit": {"cdi": [replace(SPEC, digest="another")]}},
     "a restart of Docker": {"proof": {"engine_started": "1763708000 12 345"}},
 }
 
