@@ -41,10 +41,10 @@ def test_a_second_run_changes_nothing(provisioned) -> None:
 def test_the_vendor_repository_is_pinned_and_the_transcript_private(provisioned, shell) -> None:
     sources = shell("lab01").run("cat /etc/apt/sources.list.d/rigup-nvidia.sources")
     assert "Signed-By: /etc/apt/keyrings/rigup-nvidia-" in sources
-    report = provisioned.ok("provision", "--host", "lab01", "--json").json[0]
+    report = provisioned.ok("provision", "--host", "lab01", "--verify", "--json").json[0]
     transcript = Path(report["transcript"])
     assert stat.S_IMODE(transcript.stat().st_mode) == 0o600
-    assert "docker run --rm" in transcript.read_text()
+    assert "docker run -i --rm" in transcript.read_text()
 
 
 def test_a_swapped_signing_key_is_refused(provisioned, tmp_path: Path, shell) -> None:
