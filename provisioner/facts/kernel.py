@@ -77,7 +77,7 @@ done
 grep -qs '/nouveau\.ko' "/lib/modules/$running/modules.dep" && echo 'nouveau|'
 cat /etc/modprobe.d/*.conf /run/modprobe.d/*.conf /usr/lib/modprobe.d/*.conf \
   /lib/modprobe.d/*.conf 2>/dev/null |
-  grep -Eq '^[[:space:]]*(blacklist[[:space:]]+nouveau|install[[:space:]]+nouveau[[:space:]]+/)' &&
+  grep -Eq '^[[:space:]]*(blacklist[[:space:]]+nouveau[[:space:]]*$|install[[:space:]]+nouveau )' &&
   echo 'blacklisted|'
 grep -Eqs '(modprobe|driver)\.blacklist=[^ ]*nouveau' /proc/cmdline && echo 'blacklisted|'
 for file in /run/reboot-required /var/run/reboot-required /run/reboot-needed; do

@@ -139,17 +139,10 @@ def _wrong_flavour(plan: DriverPlan, facts: Facts) -> tuple[str, ...]:
 
 
 def _switch(plan: DriverPlan, wrong: Sequence[str], facts: Facts, host: Host) -> Outcome:
-    platform = platform_of(facts[OS])
-    versions = facts[PACKAGES].versions
-    held = [name for name in driver_parts(versions) if name in facts[PACKAGES].held]
     return Change(
         f"these GPUs need {plan.choice.flavour} modules ({plan.choice.why}), and "
         f"{', '.join(wrong)} is installed",
-        (
-            *(platform.release(*held) if held else ()),
-            *platform.remove(*wrong),
-            *_driver_actions(plan, facts, host),
-        ),
+        _driver_actions(plan, facts, host, instead_of=wrong),
         needs_reboot=True,
     )
 
@@ -165,9 +158,17 @@ def _installation(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
     )
 
 
-def _driver_actions(plan: DriverPlan, facts: Facts, host: Host) -> tuple[Action, ...]:
-    asked = replace(host, driver_source=plan.source)
-    return platform_of(facts[OS]).driver_actions(plan.choice, facts, asked)
+def _driver_actions(
+    plan: DriverPlan, facts: Facts, host: Host, instead_of: Sequence[str] = ()
+) -> tuple[Action, ...]:
+    """Install; what an earlier run held would not let go."""
+    platform, packages = platform_of(facts[OS]), facts[PACKAGES]
+    held = [name for name in driver_parts(packages.versions) if name in packages.held]
+    return (
+        *(platform.release(*held) if held else ()),
+        *(platform.remove(*instead_of) if instead_of else ()),
+        *platform.driver_actions(plan.choice, facts, replace(host, driver_source=plan.source)),
+    )
 
 
 def _silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
