@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from provisioner.errors import ExitCode, RigupError
+from provisioner.host_job import Job
 from provisioner.interrupt import Stop
 from provisioner.parallel import MAX_AT_ONCE, each
 from provisioner.report import HostReport
-from provisioner.runner import Job
 
 GRACE_S = 10.0
 """How long a command that runs on a host may go on after a wish to stop before we look away."""

@@ -12,12 +12,13 @@ from provisioner.command import Secret
 from provisioner.facts import ALL_FACTS, Facts, gather
 from provisioner.fleet import Pace, over_hosts
 from provisioner.home import transcripts_dir
+from provisioner.host_job import Job
 from provisioner.interrupt import Stop, stopping_on_signals
 from provisioner.parallel import ahead, as_rigup_error
 from provisioner.plan import choose
 from provisioner.reboot import RebootPolicy
 from provisioner.report import HostReport, Progress
-from provisioner.runner import Job, check_only, provision
+from provisioner.runner import check_only, provision
 from provisioner.steps import ALL_STEPS
 from provisioner.steps.directories import wanted_directories
 from provisioner.transcript import RecordingTransport, Transcript

@@ -24,16 +24,14 @@ from provisioner import pending
 from provisioner.actions import run_checked
 from provisioner.command import Command
 from provisioner.errors import (
-    BlockedError,
     ConnectionLost,
     RebootPending,
     RebootRequired,
     StepFailed,
     TransportError,
 )
-from provisioner.facts import GPU, Facts, FactUnreadable, gather
-from provisioner.facts.occupants import OCCUPANTS
 from provisioner.facts.pending import PATH, PendingReboot
+from provisioner.occupied import require_idle
 from provisioner.transport.base import Transport
 
 DEFAULT_TIMEOUT_S = 900.0
@@ -163,35 +161,12 @@ class Reboots:
             )
 
     def _require_agreement(self, step: str) -> None:
-        found = gather(
-            self._transport,
-            (GPU, OCCUPANTS),
-            state_dir=self._host.state_dir,
-            sudo=self._sudo,
-        )
-        self._refuse_if_used(step, found)
-        if not self._policy.agree(self._host.name, _warning(found)):
+        warning = require_idle(self._host, self._transport, step, sudo=self._sudo)
+        if not self._policy.agree(self._host.name, warning):
             raise RebootRequired(
                 f"{step} needs a reboot, which was not agreed to",
                 host=self._host.name,
                 remedy="provision again with --reboot when it may go down",
-            )
-
-    def _refuse_if_used(self, step: str, found: Facts) -> None:
-        try:
-            used = [*_jobs(found), *_processes(found)]
-        except FactUnreadable as error:
-            raise BlockedError(
-                f"{step} needs a reboot, and who uses the host is unknown: {error.message}",
-                host=self._host.name,
-                remedy=error.remedy or "reboot the host when nobody needs it, provision again",
-            ) from error
-        if used:
-            raise BlockedError(
-                f"{step} needs a reboot, and the host is in use: {'; '.join(used)}",
-                host=self._host.name,
-                remedy="wait until they are done, or stop them (invoke jobs, invoke stop); then "
-                "provision again",
             )
 
     def _ask(self, asked: PendingReboot) -> None:
@@ -238,22 +213,3 @@ class Reboots:
             host=self._host.name,
             remedy="look at the host's console; provision again when it answers: it goes on there",
         )
-
-
-def _jobs(found: Facts) -> list[str]:
-    return [f"job {job}" for job in found[OCCUPANTS].jobs]
-
-
-def _processes(found: Facts) -> list[str]:
-    return [
-        f"GPU process {process.pid} ({process.name}) of {process.user}"
-        for process in found[GPU].processes
-    ]
-
-
-def _warning(found: Facts) -> str:
-    """Who would be cut off, which does not forbid the reboot; empty when nobody is."""
-    told = found[OCCUPANTS]
-    parts = [f"{user} is logged in" for user in told.users]
-    parts += [f"container {name} may use GPUs" for name in told.gpu_containers]
-    return "; ".join(parts)

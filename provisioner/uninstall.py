@@ -8,7 +8,6 @@ snapshots, images, volumes and /var/lib/docker stay, and the report says where.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,16 +15,15 @@ from inventory import Host
 from provisioner import journal
 from provisioner.actions import run_checked
 from provisioner.command import Command, Secret
-from provisioner.errors import BlockedError, RigupError, StepFailed, UsageError
+from provisioner.errors import BlockedError, StepFailed, UsageError
 from provisioner.facts import DOCKER, LOGIN, OS, Facts, gather
 from provisioner.facts.occupants import OCCUPANTS
 from provisioner.fleet import Pace
+from provisioner.host_job import Job, reported
 from provisioner.journal import Entry
-from provisioner.parallel import as_rigup_error
 from provisioner.platforms import Platform, platform_of
 from provisioner.provisioning import on_hosts
 from provisioner.report import HostReport, Progress, StepReport
-from provisioner.runner import Job
 from provisioner.steps import ALL_STEPS
 from provisioner.transport.upload import put_command
 from provisioner.undo.permitted import refusal
@@ -79,16 +77,7 @@ def uninstall_hosts(
 
 def uninstall(job: Job, wishes: Removing, progress: Progress) -> HostReport:
     """One host; errors end in the report."""
-    started = time.monotonic()
-    error: RigupError | None = None
-    try:
-        _Uninstall(job, wishes, progress).run()
-    except Exception as problem:
-        error = as_rigup_error(problem, job.host.name)
-        progress(job.host.name, "error", error.message)
-    finally:
-        job.transport.close()
-    return job.standing.report(job.host.name, error, time.monotonic() - started)
+    return reported(job, progress, _Uninstall(job, wishes, progress).run)
 
 
 class _Uninstall:

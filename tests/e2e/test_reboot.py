@@ -15,9 +15,10 @@ from provisioner.errors import BlockedError, ExitCode, RebootPending, RebootRequ
 from provisioner.facts import Facts, gather
 from provisioner.facts.base import Fact, Output
 from provisioner.facts.pending import PATH
+from provisioner.host_job import Job
 from provisioner.reboot import RebootPolicy
 from provisioner.report import HostReport
-from provisioner.runner import Job, provision
+from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.transport.ssh import SshTransport
 

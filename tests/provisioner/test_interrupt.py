@@ -17,9 +17,10 @@ from provisioner.command import Command, Result
 from provisioner.errors import ConnectError, ExitCode, Interrupted, OutOfTime, StepFailed
 from provisioner.facts import Facts
 from provisioner.fleet import Pace, over_hosts
+from provisioner.host_job import Job
 from provisioner.interrupt import Stop, stopping_on_signals
 from provisioner.report import HostReport
-from provisioner.runner import Job, provision
+from provisioner.runner import provision
 from provisioner.steps import Change, Outcome
 from provisioner.transport.fake import FakeTransport
 

@@ -22,8 +22,9 @@ from provisioner.command import Command, Result
 from provisioner.errors import CommandFailed
 from provisioner.facts import Facts
 from provisioner.facts.login import LoginFacts
+from provisioner.host_job import Job
 from provisioner.journal import Entry
-from provisioner.runner import Job, provision
+from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.traces import Trace, content_mark
 from provisioner.transport.fake import FakeTransport

@@ -17,9 +17,10 @@ from provisioner.actions import Run
 from provisioner.command import Command, Result
 from provisioner.errors import BlockedError, ExitCode
 from provisioner.facts import Facts
+from provisioner.host_job import Job
 from provisioner.reachability import PROBE, Repositories, addresses_of, probe
 from provisioner.report import HostReport
-from provisioner.runner import Job, check_only, provision
+from provisioner.runner import check_only, provision
 from provisioner.steps import LATER_STEPS, Change, Outcome
 from provisioner.traces import Trace
 from provisioner.transport.fake import FakeTransport

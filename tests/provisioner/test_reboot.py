@@ -29,9 +29,10 @@ from provisioner.errors import (
 )
 from provisioner.facts import OS, PACKAGES, Facts
 from provisioner.facts.pending import PATH, PendingReboot
+from provisioner.host_job import Job
 from provisioner.reboot import RebootPolicy
 from provisioner.report import HostReport
-from provisioner.runner import Job, provision
+from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied, Step
 from provisioner.transport.fake import FakeTransport
 

@@ -19,8 +19,9 @@ from provisioner.errors import (
     StepFailed,
 )
 from provisioner.facts import PACKAGES, Facts
+from provisioner.host_job import Job
 from provisioner.report import HostReport
-from provisioner.runner import Job, check_only, provision
+from provisioner.runner import check_only, provision
 from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.transport.fake import FakeTransport
 

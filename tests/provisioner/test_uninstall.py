@@ -17,10 +17,10 @@ from provisioner import journal
 from provisioner.command import Command, Result
 from provisioner.daemon_json import Wish, merge
 from provisioner.errors import BlockedError, ExitCode, StepFailed
+from provisioner.host_job import Job
 from provisioner.journal import Entry
 from provisioner.platforms.debian import Debian
 from provisioner.report import HostReport
-from provisioner.runner import Job
 from provisioner.traces import Trace
 from provisioner.transport.fake import FakeTransport
 from provisioner.undo.json_keys import take_back
