@@ -54,7 +54,8 @@ class Host:
     ``python`` is the interpreter that process-runtime jobs use; ``state_dir`` is where the agent
     keeps jobs on the host, relative to the login user's home unless absolute. ``via`` is the
     inventory's host that ``jump`` names, None where ``jump`` is any other [user@]host[:port].
-    ``driver_source`` is vendor (NVIDIA's repository), distro (the distribution's own archive) or
+    ``docker_source`` is distro, vendor (Docker's repository) or auto: the distribution's where it
+    has one. ``driver_source`` is vendor (NVIDIA's repository), distro (the distribution's own archive) or
     auto: the one that is there already, else vendor, except where Secure Boot takes only the
     archive's signed modules. ``workspace`` and ``data_directories`` are absolute paths that the
     login user shall own; ``docker_data_root`` is where Docker and containerd keep images, None for
@@ -72,7 +73,7 @@ class Host:
     groups: tuple[str, ...] = ()
     python: str = "python3"
     state_dir: str = ".rigup"
-    docker_source: str = "distro"
+    docker_source: str = "auto"
     driver_source: str = "auto"
     driver_branch: str | None = None
     docker_data_root: str | None = None

@@ -10,7 +10,7 @@ from inventory.values import Parser, section
 
 _WEB = values.url("https", "http")
 _WEB_OR_FILE = values.url("https", "http", "file")
-_SOURCE = values.choice("distro", "vendor")
+_SOURCE = values.choice("auto", "distro", "vendor")
 
 _REPOSITORY = section(
     {"uri": _WEB_OR_FILE, "key_url": _WEB_OR_FILE, "key_fingerprint": values.fingerprint}
@@ -47,7 +47,7 @@ SETTINGS: Mapping[str, Parser[Any]] = {
     "python": values.program,
     "state_dir": values.state_dir,
     "docker_source": _SOURCE,
-    "driver_source": values.choice("auto", "distro", "vendor"),
+    "driver_source": _SOURCE,
     "driver_branch": values.branch,
     "docker_data_root": values.remote_directory,
     "workspace": values.remote_directory,

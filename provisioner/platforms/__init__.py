@@ -3,7 +3,7 @@
 from provisioner.errors import BlockedError
 from provisioner.facts.os import OsFacts
 from provisioner.platforms.amazon import AmazonLinux
-from provisioner.platforms.base import Platform, VendorSource, named
+from provisioner.platforms.base import Platform, VendorSource, docker_source, named
 from provisioner.platforms.debian import Debian
 from provisioner.platforms.fedora import Fedora
 from provisioner.platforms.rhel import Rhel
@@ -47,4 +47,4 @@ def _why_not(os: OsFacts) -> str:
     return f"NVIDIA's driver installation guide lists only {', '.join(listed)}"
 
 
-__all__ = ["ALL_PLATFORMS", "Platform", "VendorSource", "platform_of"]
+__all__ = ["ALL_PLATFORMS", "Platform", "VendorSource", "docker_source", "platform_of"]

@@ -47,6 +47,7 @@ class AptPlatform:
     NVIDIA's repository (driver installation guide 610)."""
 
     name: str
+    usual_docker = "distro"
     os_id: str
     codenames: Mapping[str, str]
 
@@ -86,14 +87,7 @@ class AptPlatform:
         return (f"{base}/InRelease" if flat else f"{base}/dists/{source.suite}/InRelease",)
 
     def install(self, *packages: str) -> tuple[Action, ...]:
-        return (
-            Run(apt_get("update"), "apt-get update"),
-            Run(
-                apt_get("install", "-y", *packages),
-                f"apt-get install {' '.join(packages)}",
-                traces=tuple(Trace("package", package) for package in packages),
-            ),
-        )
+        return (Run(apt_get("update"), "apt-get update"), _installed(*packages))
 
     def install_versions(self, versions: Mapping[str, str]) -> tuple[Action, ...]:
         words = [f"{name}={_any_revision(version)}" for name, version in versions.items()]
@@ -161,7 +155,7 @@ class AptPlatform:
         return (
             *self.source_actions(source, facts),
             *self.install(f"nvidia-driver-pinning-{choice.branch}"),
-            *self.install(VENDOR_DRIVER[choice.flavour]),
+            _installed(VENDOR_DRIVER[choice.flavour]),
         )
 
     def rebuild_initramfs(self) -> tuple[Action, ...]:
@@ -181,6 +175,14 @@ class AptPlatform:
     def proxy_files(self, proxy: str) -> Mapping[PurePosixPath, str]:
         lines = [f'Acquire::{scheme}::Proxy "{proxy}";' for scheme in ("http", "https")]
         return {PurePosixPath("/etc/apt/apt.conf.d/90rigup-proxy"): "\n".join(lines) + "\n"}
+
+
+def _installed(*packages: str) -> Run:
+    return Run(
+        apt_get("install", "-y", *packages),
+        f"apt-get install {' '.join(packages)}",
+        traces=tuple(Trace("package", package) for package in packages),
+    )
 
 
 def key_path(source: VendorSource) -> PurePosixPath:

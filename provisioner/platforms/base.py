@@ -47,6 +47,10 @@ class Platform(Protocol):
     def releases(self) -> tuple[str, ...]:
         """The supported releases as people call them, for messages."""
 
+    @property
+    def usual_docker(self) -> str:
+        """The Docker that ``docker_source: auto`` takes: distro, or vendor where there is none."""
+
     def supports(self, os: OsFacts) -> bool:
         """Is this host one of the supported releases?"""
 
@@ -108,6 +112,11 @@ class Platform(Protocol):
 
     def proxy_files(self, proxy: str) -> Mapping[PurePosixPath, str]:
         """The package manager's own proxy configuration: path -> content."""
+
+
+def docker_source(platform: Platform, host: Host) -> str:
+    """distro or vendor, where the inventory says auto."""
+    return platform.usual_docker if host.docker_source == "auto" else host.docker_source
 
 
 def named(platforms: Sequence[Platform]) -> str:

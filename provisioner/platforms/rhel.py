@@ -19,6 +19,7 @@ class Rhel(DnfPlatform):
     on its list."""
 
     name = "rhel"
+    usual_docker = "vendor"
 
     @property
     def releases(self) -> tuple[str, ...]:

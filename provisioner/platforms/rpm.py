@@ -42,6 +42,7 @@ class RpmPlatform(ABC):
     """``codename`` is None for a release that NVIDIA's driver installation guide does not list."""
 
     name: str
+    usual_docker = "distro"
     repository_directory: PurePosixPath
 
     @property
