@@ -193,7 +193,8 @@ def url(*schemes: str) -> Parser[str]:
         if _has_password(text):
             raise node.error(
                 "a URL with a password in it would show in process lists and logs",
-                remedy="admit the hosts at the mirror, or keep the login on the hosts (netrc)",
+                remedy="admit the hosts there by their address; or keep the login elsewhere: in "
+                "netrc on the hosts for a mirror, in a small local proxy for a proxy",
             )
         if not _is_url(text, schemes):
             raise node.expected(what)

@@ -123,6 +123,21 @@ CASES = [
     Case("state_dir shell", host("state_dir: $HOME/x"), 3, ("a directory on the host",)),
     Case("source typo", host("driver_source: vender"), 3, ("distro or vendor", "mean vendor")),
     Case("source bool", host("docker_source: on"), 3, ("distro or vendor",)),
+    Case("workspace relative", host("workspace: work"), 3, ("an absolute directory",)),
+    Case("workspace home", host("workspace: ~/work"), 3, ("an absolute directory",)),
+    Case("workspace root", host("workspace: //./"), 3, ("an absolute directory",)),
+    Case("workspace up", host("workspace: /data/../etc"), 3, ("an absolute directory",)),
+    Case("workspace space", host("workspace: /data/my work"), 3, ("an absolute directory",)),
+    Case("workspace option", host("workspace: -rf"), 3, ("an absolute directory",)),
+    Case("data root number", host("docker_data_root: 7"), 3, ("whole number '7'",)),
+    Case("data root shell", host("docker_data_root: /d$(id)"), 3, ("an absolute directory",)),
+    Case("data directories text", host("data_directories: /data"), 3, ("expected a list",)),
+    Case(
+        "data directories relative",
+        host("data_directories: [/a, b]"),
+        3,
+        ("data_directories[1]", "an absolute directory"),
+    ),
     Case("branch version", host("driver_branch: 580.95.05"), 3, ("three digits",)),
     Case("branch word", host("driver_branch: latest"), 3, ("three digits",)),
     Case("uri scheme", host("mirrors: {nvidia: {uri: 'ftp://x/y'}}"), 3, ("https://",)),
@@ -132,6 +147,14 @@ CASES = [
     Case("uri port 0", host("mirrors: {nvidia: {uri: 'https://a:0/'}}"), 3, ("https://",)),
     Case("uri bare", host("mirrors: {model_hub: mirror.example}"), 3, ("https://",)),
     Case("repository text", host("mirrors: {docker: 'https://a'}"), 3, ("expected a mapping",)),
+    Case("proxy scheme", host("mirrors: {http_proxy: 'socks5://p:1'}"), 3, ("http://",)),
+    Case("proxy bare", host("mirrors: {http_proxy: 'proxy.example:3128'}"), 3, ("http://",)),
+    Case("proxy quote", host("""mirrors: {http_proxy: 'http://p/";x'}"""), 3, ("http://",)),
+    Case("proxy backslash", host("mirrors: {http_proxy: 'http://p/\\\\'}"), 3, ("http://",)),
+    Case("proxy two lines", host('mirrors: {http_proxy: "http://p\\nx"}'), 3, ("http://",)),
+    Case("index space", host("mirrors: {python_index: 'https://a/ b'}"), 3, ("https://",)),
+    Case("hub file", host("mirrors: {model_hub: 'file:///srv'}"), 3, ("https://",)),
+    Case("ca number", host("mirrors: {ca_certificates: [1]}"), 3, ("a path on this machine",)),
     Case("registry scheme", host("mirrors: {container_registry: 'https://a'}"), 3, ("scheme",)),
     Case("ca not list", host("mirrors: {ca_certificates: a.pem}"), 3, ("expected a list",)),
     Case("fingerprint short", host("mirrors: {docker: {key_fingerprint: ABCD}}"), 3, ("40 hex",)),
@@ -195,6 +218,7 @@ def test_a_password_in_a_url_is_refused_and_not_repeated(tmp_path: Path) -> None
         load_inventory(path, ssh_config=tmp_path / "none")
 
     assert "password" in str(caught.value)
+    assert "admit the hosts there" in str(caught.value)
     assert "s3cret" not in str(caught.value)
 
 
