@@ -102,6 +102,13 @@ def is_one_clear_message(done: Done, *words: str, code: int = 2) -> None:
         ("facts", ["--host"]),
         ("facts --inventory missing.yaml --all", ["missing.yaml"]),
         ("provision --host nowhere", ["nowhere"]),
+        ("provision --host gpu01 --only dokcer", ["--only dokcer", "docker, "]),
+        ("provision --host gpu01 --skip ,", ["--skip ','", "commas"]),
+        ("provision --host gpu01 --serial 0", ["--serial 0", "1 to 64"]),
+        ("provision --host gpu01 --timeout soon", ["--timeout 'soon'", "whole number"]),
+        ("provision --host gpu01 --reboot --yes --reboot-timeout 1", ["--reboot-timeout 1"]),
+        ("uninstall --host gpu01 --yes --keep dokcer", ["--keep dokcer", "docker, "]),
+        ("uninstall --host nowhere --check", ["nowhere"]),
         ("trust --host nowhere", ["nowhere"]),
         ("jobs --host nowhere", ["nowhere"]),
         ("logs some-job --host nowhere", ["nowhere"]),
@@ -222,7 +229,7 @@ def test_one_bad_host_hides_no_other(rigup: Command, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("provisioner.provisioning.read_facts", read)
     done = rigup("facts", "--all")
     assert done.code == 1
-    assert "gpu02\n  os: fine" in done.out
+    assert "gpu02\n  os  fine" in done.out
     assert "gpu01: no answer" in done.err
     as_json = rigup("facts", "--all", "--json")
     assert as_json.code == 1
@@ -255,6 +262,11 @@ def test_provisions_exit_code_is_that_of_the_worst_host(
     done = rigup("provision", "--all", "--check")
     assert done.code == code
     assert all(f"{report.host}: " in done.out for report in reports)
+
+
+@pytest.mark.parametrize("words", ["provision --all --reboot", "uninstall --all"])
+def test_a_reboot_and_a_removal_need_a_person(rigup: Command, words: str) -> None:
+    is_one_clear_message(rigup(*words.split()), "needs a person's yes", "--yes", code=3)
 
 
 def test_pinning_needs_a_person(rigup: Command, monkeypatch: pytest.MonkeyPatch) -> None:
