@@ -97,18 +97,6 @@ def why(verdict: Verdict) -> str:
     return verdict.cause if detail is None else f"{verdict.cause} {detail}"
 
 
-def facts(found: dict[str, Any]) -> str:
-    """Facts of one host, a line per field."""
-    lines = []
-    for name, value in found.items():
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            shown = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            lines += [f"  {name}.{key}: {hanging(str(item), 6)}" for key, item in shown.items()]
-        else:
-            lines.append(f"  {name}: {hanging(str(value), 6)}")
-    return "\n".join(lines)
-
-
 def container_up(alias: str, container: ContainerInfo) -> str:
     state = "started" if container.changed else "already as asked"
     return printable(

@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from situations import facts_of
 
-from inventory import Host
 from provisioner import show, show_hosts
 from provisioner.errors import ConnectError, HostKeyChanged, StepFailed
 from provisioner.report import HostReport, StepReport
@@ -161,14 +159,6 @@ def test_how_a_job_ended() -> None:
     assert show.describe_end("gpu01", failed).splitlines()[1:] == ["xid: Xid 79", "try: reboot"]
 
 
-def test_facts_show_every_field_of_every_fact_and_why_one_is_missing() -> None:
-    case = {"from": "converged", "unreadable": {"docker": "sudo needs a password"}}
-    text = show.facts(dict(facts_of(case, Host("gpu01", "gpu01")).items()))
-    assert "os.pretty_name: Debian GNU/Linux 12 (bookworm)" in text
-    assert "toolkit.version: 1.20.0" in text
-    assert "docker.reason: sudo needs a password" in text
-
-
 CONTROL = [chr(code) for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) != "\n"]
 
 
@@ -197,7 +187,6 @@ def harmless(text: str) -> bool:
         show.describe_end("gpu01", record(verdict=Verdict(HOSTILE))),
         show.describe_end("gpu01", record(state=HOSTILE)),
         show.job_table([("a", record(state=HOSTILE, verdict=Verdict(HOSTILE)))]),
-        show.facts({"gpu": facts_of({"from": "fresh"}, Host("a", "a")), "os": HOSTILE}),
     ],
 )
 def test_what_a_host_says_cannot_drive_the_terminal(shown: str) -> None:
