@@ -58,7 +58,7 @@ def reboots(allowed: bool, yes: bool, timeout: str) -> RebootPolicy:
     return reboot_policy(allowed, yes, whole_number(timeout, "--reboot-timeout", 10, 86_400))
 
 
-def removal_agreement(yes: bool) -> Callable[[str, str], bool]:
+def removal_agreement(yes: bool) -> Callable[[str, str], bool] | None:
     from provisioner import consent
 
     return consent.removal_agreement(yes)

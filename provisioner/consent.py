@@ -24,14 +24,14 @@ def reboot_policy(allowed: bool, yes: bool, timeout_s: float) -> RebootPolicy:
     return RebootPolicy(allowed, timeout_s, _at_once if yes else _asked)
 
 
-def removal_agreement(yes: bool) -> Callable[[str, str], bool]:
-    """Asked with a host and what will be removed there. Raises BlockedError where there is nobody
-    to ask."""
+def removal_agreement(yes: bool) -> Callable[[str, str], bool] | None:
+    """Asked with a host and what will be removed there; None where ``yes`` says it all. Raises
+    BlockedError where there is nobody to ask."""
     if not yes and not sys.stdin.isatty():
         raise BlockedError(
             "removing needs a person's yes", remedy="look at it with --check, then add --yes"
         )
-    return _at_once if yes else _asked_to_remove
+    return None if yes else _asked_to_remove
 
 
 def _at_once(host: str, what: str) -> bool:

@@ -8,8 +8,8 @@ snapshots, images, volumes and /var/lib/docker stay, and the report says where.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from inventory import Host
 from provisioner import journal
@@ -43,16 +43,16 @@ STATE_DIRECTORY = str(journal.FILE.parent)
 """Wholly rigup's: journal, proofs, pending reboot."""
 
 Agree = Callable[[str, str], bool]
-"""Asked with the host's name and what will be removed."""
+"""Asked with the host's name and what will be removed, a line each."""
 
 
 @dataclass(frozen=True)
 class Removing:
-    """``keep``: steps whose traces stay, and stay recorded."""
+    """``keep``: steps whose traces stay, and stay recorded. ``agree`` None: nobody is asked."""
 
     only_check: bool = False
     keep: Sequence[str] = ()
-    agree: Agree = field(default=lambda host, what: True)
+    agree: Agree | None = None
 
 
 def uninstall_hosts(
@@ -99,13 +99,12 @@ class _Uninstall:
         entries = self._entries(facts)
         groups = _by_step(entry for entry in entries if entry.step not in self._wishes.keep)
         self._job.standing.plan(list(groups))
-        planned = {step: self._removal(group, facts) for step, group in groups.items()}
         if self._wishes.only_check:
-            for step, removal in planned.items():
-                self._end(step, removal, "would-change")
-        else:
-            left = self._remove(groups, planned, facts)
-            self._forget([entry for entry in entries if entry.step in (*self._wishes.keep, *left)])
+            for step, group in groups.items():
+                self._end(step, self._removal(group, facts), "would-change")
+        elif groups:
+            kept = {*self._wishes.keep, *self._remove(groups, facts)}
+            self._forget([entry for entry in entries if entry.step in kept])
         self._job.standing.note(stays=(*dict.fromkeys(self._stays), *self._remains(facts)))
 
     def _tell(self, step: str, text: str) -> None:
@@ -133,13 +132,10 @@ class _Uninstall:
     def _platform(self, facts: Facts) -> Platform:
         return platform_of(facts[OS])
 
-    def _remove(
-        self, groups: dict[str, list[Entry]], planned: dict[str, Removal], facts: Facts
-    ) -> list[str]:
+    def _remove(self, groups: Mapping[str, list[Entry]], facts: Facts) -> list[str]:
         """The steps of which something stays."""
-        if any(removal.actions for removal in planned.values()):
-            self._require_idle(planned, facts)
-            self._require_agreement(planned)
+        self._require_idle(groups, facts)
+        self._require_agreement(groups, facts)
         left = []
         for step, entries in groups.items():
             self._job.stop.check()
@@ -151,7 +147,7 @@ class _Uninstall:
             left += [step] if removal.stays else []
         return left
 
-    def _require_idle(self, planned: dict[str, Removal], facts: Facts) -> None:
+    def _require_idle(self, groups: Mapping[str, list[Entry]], facts: Facts) -> None:
         jobs = facts[OCCUPANTS].jobs
         if jobs:
             raise BlockedError(
@@ -159,17 +155,19 @@ class _Uninstall:
                 remedy="wait for them or stop them: invoke jobs, invoke stop JOB",
             )
         running = facts[DOCKER].containers_running
-        if running and "docker" in planned and planned["docker"].actions:
+        if running and "docker" in groups:
             raise BlockedError(
                 f"{running} container(s) run, which removing Docker would stop",
                 remedy="stop them (docker ps), or keep Docker: --keep docker",
             )
 
-    def _require_agreement(self, planned: dict[str, Removal]) -> None:
+    def _require_agreement(self, groups: Mapping[str, list[Entry]], facts: Facts) -> None:
+        if self._wishes.agree is None:
+            return
         lines = [
             f"  {step}: {action.describe()}"
-            for step, removal in planned.items()
-            for action in removal.actions
+            for step, entries in groups.items()
+            for action in self._removal(entries, facts).actions
         ]
         if not self._wishes.agree(self._job.host.name, "\n".join(lines)):
             raise BlockedError("not confirmed; nothing was removed")

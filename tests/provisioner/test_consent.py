@@ -43,14 +43,16 @@ def test_only_yes_is_a_yes(typed: Typed, answer: str | None, agreed: bool) -> No
     policy = consent.reboot_policy(True, False, 60)
     assert policy.agree("gpu01", "ann is logged in") is agreed
     assert asked == ["reboot gpu01 now? (ann is logged in) [y/N] "]
-    assert consent.removal_agreement(False)("gpu01", "  docker: remove x") is agreed
+    ask = consent.removal_agreement(False)
+    assert ask is not None
+    assert ask("gpu01", "  docker: remove x") is agreed
     assert "gpu01: this will be done\n  docker: remove x\n" in asked[1]
 
 
 def test_yes_asks_nobody(typed: Typed) -> None:
     asked = typed("n")
     assert consent.reboot_policy(True, True, 60).agree("gpu01", "")
-    assert consent.removal_agreement(True)("gpu01", "")
+    assert consent.removal_agreement(True) is None
     assert asked == []
 
 

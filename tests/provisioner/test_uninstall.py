@@ -349,8 +349,10 @@ def test_after_a_kill_the_rest_is_done() -> None:
         ("agent", "ok"),
         ("docker", "changed"),
     ]
-    again, _ = run(machine())
+    nothing = machine()
+    again, done = run(nothing)
     assert (again.error, again.steps, again.changed) == (None, (), 0)
+    assert (done, nothing.forgotten) == ([], False)
 
 
 def test_running_jobs_forbid_it() -> None:
