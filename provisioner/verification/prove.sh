@@ -83,7 +83,7 @@ mkfifo "$scratch/in" "$scratch/out"
 limit=
 command -v timeout >/dev/null && limit="timeout 120"
 options=
-[ "$gpus" = 0 ] || options="--gpus all"
+[ "$gpus" = 0 ] || options="--gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
 # The standard input of the container is the only thing that keeps it: it ends with this script.
 $limit docker run -i --rm --network none $options "$image" \
   /bin/sh -c "$inside" sh "$gpus" "$product" "${python-}" <"$scratch/in" >"$scratch/out" &
