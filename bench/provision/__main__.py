@@ -21,6 +21,7 @@ def main() -> None:
     command.add_argument("--rtt-ms", type=int, default=50)
     command = commands.add_parser("drift", help="who notices what, when one thing is broken")
     command.add_argument("--inventory", type=Path, required=True)
+    command.add_argument("--only", default="rigup,pyinfra,Ansible", help="names of contenders")
     command = commands.add_parser("fresh", help="new hosts: rigup and a shell script")
     command.add_argument("--hosts", type=int, default=2)
     command.add_argument("--rounds", type=int, default=3)

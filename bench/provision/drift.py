@@ -38,22 +38,23 @@ MEND = "chmod +x $(readlink -f $(command -v nvidia-smi))"
 NOTICED = {True: "noticed", False: "-"}
 
 
-def main(inventory: Path, work: Path) -> None:
+def main(inventory: Path, work: Path, only: str) -> None:
     """Prints who notices what. The hosts are brought back to the wanted state in between."""
     programs = install(work)
     hosts = list(load_inventory(inventory).hosts.values())
     everyone = contenders(programs, inventory, work / "state")
+    asked = [everyone[name] for name in only.split(",")]
     _mend(everyone["rigup"], [])
     write_inventories(read_state(hosts, work / "state"), work / "state")
     rows = []
     for name, command in BREAKAGES.items():
         shell = [*ssh_words(hosts[0]), "sudo", f"LOGIN={hosts[0].user}", "sh", "-s"]
         subprocess.run(shell, input=command.encode(), check=True, capture_output=True)
-        noticed = [NOTICED[_notices(one)] for one in everyone.values()]
+        noticed = [NOTICED[_notices(one)] for one in asked]
         rows.append((name, *noticed))
         print(rows[-1], file=sys.stderr)
         _mend(everyone["rigup"], shell)
-    print(table(("broken", *everyone), rows))
+    print(table(("broken", *(one.name for one in asked)), rows))
 
 
 def _notices(contender: Contender) -> bool:

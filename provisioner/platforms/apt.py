@@ -177,14 +177,6 @@ class AptPlatform:
         return {PurePosixPath("/etc/apt/apt.conf.d/90rigup-proxy"): "\n".join(lines) + "\n"}
 
 
-def _installed(*packages: str) -> Run:
-    return Run(
-        apt_get("install", "-y", *packages),
-        f"apt-get install {' '.join(packages)}",
-        traces=tuple(Trace("package", package) for package in packages),
-    )
-
-
 def key_path(source: VendorSource) -> PurePosixPath:
     return PurePosixPath("/etc/apt/keyrings") / key_file_name(source)
 
@@ -203,6 +195,14 @@ def deb822(source: VendorSource, key: PurePosixPath) -> str:
         f"Signed-By: {key}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _installed(*packages: str) -> Run:
+    return Run(
+        apt_get("install", "-y", *packages),
+        f"apt-get install {' '.join(packages)}",
+        traces=tuple(Trace("package", package) for package in packages),
+    )
 
 
 def _any_revision(version: str) -> str:
