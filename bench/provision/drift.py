@@ -30,11 +30,11 @@ BREAKAGES = {
     "the boot unit is not enabled": (
         "rm /home/$LOGIN/.config/systemd/user/default.target.wants/rigup-agent.service"
     ),
-    "nvidia-smi does not answer": "chmod -x $(readlink -f $(command -v nvidia-smi))",
+    "nvidia-smi does not answer": "chmod -x $(readlink -f /usr/bin/nvidia-smi)",
     "a vendor source is another": "sed -i '$a # x' /etc/apt/sources.list.d/rigup-nvidia.sources",
     "a vendor key is another": "for file in /etc/apt/keyrings/rigup-*; do echo >>$file; done",
 }
-MEND = "chmod +x $(readlink -f $(command -v nvidia-smi))"
+MEND = "chmod +x $(readlink -f /usr/bin/nvidia-smi)"
 NOTICED = {True: "noticed", False: "-"}
 
 
