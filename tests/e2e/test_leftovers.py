@@ -36,7 +36,7 @@ def test_toolkit_packages_end_at_one_version_and_stay_there(
     here = shell("lab01")
     here.run(
         "apt-mark unhold nvidia-container-toolkit libnvidia-container1 >/dev/null\n"
-        "apt-get install -y --allow-downgrades --allow-change-held-packages "
+        "apt-get update -qq && apt-get install -y --allow-downgrades --allow-change-held-packages "
         "'nvidia-container-toolkit*=1.17.0-1' libnvidia-container-tools=1.17.0-1 "
         "libnvidia-container1=1.20.0-1 >/dev/null 2>&1"
     )
