@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import json
 import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,14 @@ from hypothesis import strategies as st
 from situations import CASES, KINDS, facts_of, host_of
 
 from inventory import Host, InventoryError, load_inventory
-from provisioner.actions import Action, Run, WriteFile
-from provisioner.command import Command
+from provisioner.actions import Action, WriteFile
+from provisioner.command import Command, Result
+from provisioner.docker_apply import ConfigureDocker
+from provisioner.errors import RigupError
 from provisioner.facts import Facts
 from provisioner.plan import check
 from provisioner.steps import ALL_STEPS, Change
+from provisioner.transport.fake import FakeTransport
 
 MARK = "h0st1le"
 HOSTILE = [
@@ -78,6 +83,15 @@ def actions(facts: Facts, host: Host) -> list[Action]:
     return [action for change in changes(facts, host) for action in change.actions]
 
 
+def commands_of(found: list[Action]) -> list[Command]:
+    """What they would run on a host that says yes to everything."""
+    transport = FakeTransport(lambda command: Result(command, 0))
+    for action in found:
+        with suppress(RigupError):
+            action.apply(transport)
+    return transport.commands
+
+
 def scripts(command: Command) -> list[str]:
     """The words of a command that a shell or an interpreter takes for a program."""
     pairs = zip(command.words, command.words[1:], strict=False)
@@ -95,8 +109,7 @@ def as_a_shell_reads(lines: list[str]) -> list[bytes]:
 @settings(max_examples=250, deadline=None)
 @given(facts=hostile_facts())
 def test_what_a_host_says_is_an_argument_and_never_a_command(facts: Facts) -> None:
-    found = actions(facts, Host("gpu01", "gpu01.example"))
-    commands = [action.command for action in found if isinstance(action, Run)]
+    commands = commands_of(actions(facts, Host("gpu01", "gpu01.example")))
     for command in commands:
         assert not any(MARK in script for script in scripts(command)), command
         assert MARK not in command.words[0]
@@ -191,12 +204,14 @@ def test_an_inventory_is_refused_or_stays_in_its_place(
     if host is None:
         return
     found = actions(facts_of(situation, host), host)
+    for command in commands_of(found):
+        assert not any(MARK in script for script in scripts(command)), command
     for action in found:
         assert "\n" not in str(getattr(action, "path", ""))
-        if isinstance(action, Run):
-            assert not any(MARK in script for script in scripts(action.command)), action
         if isinstance(action, WriteFile):
             unbroken(action)
+        if isinstance(action, ConfigureDocker):
+            assert isinstance(json.loads(action.merge.text), dict)
 
 
 def unbroken(file: WriteFile) -> None:
