@@ -28,6 +28,8 @@ from provisioner.agent.bundle import build_bundle
 DISTROS = ("debian12", "debian13")
 DOCKER_PACKAGES = {"debian12": "docker.io", "debian13": "docker.io docker-cli"}
 DRIVER_BRANCH = "580"
+CDI = {"debian13": ', "features": {"cdi": true}'}
+"""Docker 25 and later give GPUs by CDI; Debian 12's is older."""
 
 
 def main(work: Path, hosts: int, rounds: int) -> None:
@@ -97,7 +99,7 @@ def _assignments(host: Host) -> str:
         "DRIVER_BRANCH": DRIVER_BRANCH,
         "DOCKER_PACKAGES": DOCKER_PACKAGES[host.labels["distro"]],
         "AGENT": bundle.digest,
-        "DAEMON_JSON": "",
+        "CDI": CDI.get(host.labels["distro"], ""),
         "BOOT_UNIT": unit.content,
         "PROVE": prove.read_text("utf-8"),
         "AGENT_BASE64": base64.b64encode(bundle.data).decode(),

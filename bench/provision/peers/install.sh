@@ -1,6 +1,6 @@
 # What rigup does to a fresh Debian host, by hand. Run as root by `sh -s`, behind assignments of:
 # LOGIN, DRIVER_URI, TOOLKIT_URI, KEY_URL, DRIVER_BRANCH, DOCKER_PACKAGES, AGENT (its digest);
-# DAEMON_JSON, BOOT_UNIT, PROVE, AGENT_BASE64 (texts).
+# CDI (the end of daemon.json), BOOT_UNIT, PROVE, AGENT_BASE64 (texts).
 set -eu
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
 
@@ -12,8 +12,14 @@ apt() {
 add_source() {  # NAME URI
   mkdir -p /etc/apt/keyrings
   /usr/lib/apt/apt-helper download-file "$KEY_URL" "/etc/apt/keyrings/$1.asc"
+  chmod 644 "/etc/apt/keyrings/$1.asc"
   printf 'Types: deb\nURIs: %s\nSuites: /\nSigned-By: /etc/apt/keyrings/%s.asc\n' "$2" "$1" \
     >"/etc/apt/sources.list.d/$1.sources"
+}
+
+configure_docker() {  # MORE KEYS
+  printf '{"log-driver": "json-file", "log-opts": {"max-size": "100m", "max-file": "5"}, %s%s}\n' \
+    '"live-restore": true' "$1" >/etc/docker/daemon.json
 }
 
 # Docker
@@ -21,24 +27,26 @@ apt update
 apt install -y $DOCKER_PACKAGES
 systemctl enable --now docker.service
 usermod -aG docker "$LOGIN"
+configure_docker ''
+systemctl restart docker.service
 
 # Driver
 add_source rigup-nvidia "$DRIVER_URI"
 apt update
 apt install -y "nvidia-driver-pinning-$DRIVER_BRANCH"
 apt install -y nvidia-open
-apt-mark hold $(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' '*nvidia*' | sed -n 's/^ii *//p')
-systemctl add-wants multi-user.target nvidia-persistenced.service
-systemctl restart nvidia-persistenced.service
+apt-mark hold libnvidia-ml1 nvidia-driver nvidia-driver-cuda nvidia-kernel-common \
+  nvidia-kernel-open-dkms nvidia-modprobe nvidia-open nvidia-persistenced
 
 # Container toolkit
 add_source rigup-container_toolkit "$TOOLKIT_URI"
 apt update
-apt install -y nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container-tools \
-  libnvidia-container1
-[ -z "$DAEMON_JSON" ] || printf %s "$DAEMON_JSON" >/etc/docker/daemon.json
-nvidia-ctk runtime configure --runtime=docker
-systemctl restart docker.service
+toolkit='nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-container-tools
+  libnvidia-container1'
+apt install -y $toolkit
+apt-mark hold $toolkit
+configure_docker ', "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}'"$CDI"
+systemctl reload docker.service
 
 # Agent
 home=$(getent passwd "$LOGIN" | cut -d: -f6)
