@@ -26,7 +26,7 @@ ANSWERS = (
     "apt-mark showhold",
     "nvidia-smi --format=csv,noheader"
     " --query-gpu=uuid,driver_version,memory.total,compute_cap,persistence_mode,name",
-    "modinfo -F version nvidia",
+    "/usr/sbin/modinfo -F version nvidia",
     "docker info 2>/dev/null |"
     " grep -oE 'Server Version: .*|Cgroup Driver: .*|\\bnvidia\\b' | sort -u",
     "nvidia-ctk --version",
