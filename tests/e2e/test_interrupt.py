@@ -11,22 +11,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bare_host import strip
 from lab_program import PROGRAM, LabHostShell, Rigup, wait_for
 
 pytestmark = pytest.mark.e2e
 
 Shell = Callable[[str], LabHostShell]
-
-PURGE = """
-systemctl stop docker docker.socket >/dev/null 2>&1
-export DEBIAN_FRONTEND=noninteractive
-apt-mark unhold $(apt-mark showhold) >/dev/null 2>&1
-names='^(docker|containerd|runc|libnvidia|nvidia)'
-installed() { dpkg-query -W -f '${Package}\\n' | grep -E "$names"; }
-apt-get purge -y --auto-remove $(installed) >/dev/null 2>&1
-rm -rf /etc/apt/sources.list.d/rigup-* /etc/apt/keyrings/rigup-* /etc/docker ~lab/.rigup/agent
-installed || true
-"""
 
 
 class Client:
@@ -91,29 +81,23 @@ def is_converged(rigup: Rigup, host: str) -> None:
 
 
 @pytest.fixture
-def fresh(rigup: Rigup, shell: Shell) -> Shell:
-    """A host without what provisioning installs (configuration files of others stay)."""
-
-    def purge(name: str) -> LabHostShell:
-        host = shell(name)
-        assert host.run(PURGE) == ""
-        return host
-
-    return purge
+def fresh(spare_shell: Shell) -> Shell:
+    """A host as it was before rigup."""
+    return lambda name: strip(spare_shell(name))
 
 
-def test_a_client_killed_at_every_step_on_both_hosts(rigup: Rigup, fresh: Shell) -> None:
+def test_a_client_killed_at_every_step_on_both_hosts(spare: Rigup, fresh: Shell) -> None:
     """Each run goes on where the one before was killed, and is killed one step further on."""
 
     def one_host(name: str) -> list[str]:
         fresh(name)
         killed = []
-        for step in steps_of(rigup, name):
-            client = Client(rigup, "provision", "--host", name)
+        for step in steps_of(spare, name):
+            client = Client(spare, "provision", "--host", name)
             if client.wait_until_said(name, step, "changing:"):
                 killed.append(step)
             client.kill()
-        is_converged(rigup, name)
+        is_converged(spare, name)
         return killed
 
     with ThreadPoolExecutor() as pool:
@@ -121,16 +105,16 @@ def test_a_client_killed_at_every_step_on_both_hosts(rigup: Rigup, fresh: Shell)
             assert {"docker", "driver", "toolkit", "agent"} <= set(killed)
 
 
-def test_a_package_manager_killed_while_it_installs(rigup: Rigup, fresh: Shell) -> None:
+def test_a_package_manager_killed_while_it_installs(spare: Rigup, fresh: Shell) -> None:
     def one_host(name: str, program: str) -> None:
         host = fresh(name)
-        client = Client(rigup, "provision", "--host", name)
+        client = Client(spare, "provision", "--host", name)
         unpacking = "pgrep -f '^/usr/bin/dpkg .*--unpac[k]' >/dev/null"
         shot = f"{unpacking} && pkill -9 -x {program} && echo shot"
         wait_for(lambda: "shot" in host.run(shot, check=False), program, seconds=180)
         code, said = client.end()
         assert code == 1, said
-        is_converged(rigup, name)
+        is_converged(spare, name)
         assert host.run("dpkg --audit") == ""
 
     with ThreadPoolExecutor() as pool:
@@ -138,12 +122,12 @@ def test_a_package_manager_killed_while_it_installs(rigup: Rigup, fresh: Shell) 
 
 
 def test_signals_end_a_run_between_two_actions_and_say_where_each_host_stands(
-    rigup: Rigup, fresh: Shell
+    spare: Rigup, fresh: Shell
 ) -> None:
     """Ctrl-C, then SIGTERM, then ctrl-c twice, each in a later step of the same host."""
     host = fresh("lab01")
     words = ("provision", "--host", "lab01,lab02", "--serial", "1")
-    code, said = _signalled(rigup, words, "apt-get install docker.io", signal.SIGINT)
+    code, said = _signalled(spare, words, "apt-get install docker.io", signal.SIGINT)
     assert code == 130, said
     assert "stopping: nothing new is started" in said
     assert "lab01: INTERRUPTED" in said
@@ -152,18 +136,18 @@ def test_signals_end_a_run_between_two_actions_and_say_where_each_host_stands(
     assert "2 hosts: 1 interrupted, 1 not-started" in said
 
     words = ("provision", "--host", "lab01")
-    code, said = _signalled(rigup, words, "apt-get install nvidia-open", signal.SIGTERM)
+    code, said = _signalled(spare, words, "apt-get install nvidia-open", signal.SIGTERM)
     assert code == 130, said
     assert "= docker: " in said, "the package manager was left to finish"
     wait_for(lambda: host.run("pgrep -x apt-get", check=False) == "", "apt-get's own end")
     assert host.run("dpkg --audit") == ""
 
     code, said = _signalled(
-        rigup, words, "apt-get install nvidia-container-toolkit", signal.SIGINT, signal.SIGINT
+        spare, words, "apt-get install nvidia-container-toolkit", signal.SIGINT, signal.SIGINT
     )
     assert code == 130, said
     assert "lab01: " not in said
-    is_converged(rigup, "lab01")
+    is_converged(spare, "lab01")
 
 
 def _signalled(
@@ -177,13 +161,13 @@ def _signalled(
     return client.end()
 
 
-def test_a_host_that_takes_too_long_is_left_and_named(rigup: Rigup, fresh: Shell) -> None:
+def test_a_host_that_takes_too_long_is_left_and_named(spare: Rigup, fresh: Shell) -> None:
     fresh("lab02")
-    done = rigup("provision", "--host", "lab02", "--timeout", "4", "--json")
+    done = spare("provision", "--host", "lab02", "--timeout", "4", "--json")
     assert done.code == 1, done.said
     [report] = done.json
     assert report["error"]["kind"] == "OutOfTime"
     assert "--timeout" in report["error"]["message"]
     assert report["steps"][-1]["status"] == "interrupted"
     assert report["pending"]
-    is_converged(rigup, "lab02")
+    is_converged(spare, "lab02")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from bare_host import strip
 from lab_program import LabHostShell, Rigup
 
 pytestmark = pytest.mark.e2e
@@ -14,18 +15,6 @@ pytestmark = pytest.mark.e2e
 Shell = Callable[[str], LabHostShell]
 
 HOST = "lab02"
-PURGE = r"""
-systemctl stop docker docker.socket >/dev/null 2>&1
-export DEBIAN_FRONTEND=noninteractive
-apt-mark unhold $(apt-mark showhold) >/dev/null 2>&1
-names='^(docker|containerd|runc|libnvidia|nvidia)'
-apt-get purge -y --auto-remove $(dpkg-query -W -f '${Package}\n' | grep -E "$names") >/dev/null 2>&1
-rm -rf /etc/apt/sources.list.d/rigup-* /etc/apt/keyrings/rigup-* /etc/docker /var/lib/rigup \
-  ~lab/.rigup/agent ~lab/.config
-gpasswd -d lab docker >/dev/null 2>&1
-loginctl disable-linger lab
-true
-"""
 PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort"
 ETC = "find /etc | sort"
 DOCKERS_OWN = re.compile(
@@ -36,33 +25,25 @@ DOCKERS_OWN = re.compile(
 purging Docker would delete images and volumes."""
 
 
-@pytest.fixture
-def bare(rigup: Rigup, shell: Shell) -> Iterator[LabHostShell]:
-    """A host as it was before rigup; provisioned again in the end, for the tests that follow."""
-    host = shell(HOST)
-    host.run(PURGE)
-    yield host
-    rigup.ok("provision", "--host", HOST, timeout=900)
-
-
 def test_a_host_is_as_before_and_its_data_stays(
-    rigup: Rigup, bare: LabHostShell, tmp_path: Path
+    spare: Rigup, spare_shell: Shell, tmp_path: Path
 ) -> None:
+    bare = strip(spare_shell(HOST))
     bare.run("usermod -aG users lab; mkdir -p /etc/apt/keyrings")
     before = {what: bare.run(what).splitlines() for what in (PACKAGES, ETC)}
     groups, lingering = bare.run("id -nG lab"), bare.run("ls /var/lib/systemd/linger", check=False)
-    rigup.ok("provision", "--host", HOST, timeout=900)
+    spare.ok("provision", "--host", HOST, timeout=900)
     script = tmp_path / "train.py"
     script.write_text("print('done')\n")
-    job = rigup.ok("train", "--script", str(script), "--host", HOST, "--gpus", "0").out.strip()
-    rigup.ok("logs", job, "--follow")
+    job = spare.ok("train", "--script", str(script), "--host", HOST, "--gpus", "0").out.strip()
+    spare.ok("logs", job, "--follow")
 
-    plan = rigup.ok("uninstall", "--host", HOST, "--check", "--json").json[0]
+    plan = spare.ok("uninstall", "--host", HOST, "--check", "--json").json[0]
     assert plan["status"] == "would-change"
     assert bare.run("docker version >/dev/null && echo yes").strip() == "yes", "nothing was done"
-    assert rigup("uninstall", "--host", HOST).code == 3, "a person must say yes"
+    assert spare("uninstall", "--host", HOST).code == 3, "a person must say yes"
 
-    report = rigup.ok("uninstall", "--host", HOST, "--yes", "--json", timeout=900).json[0]
+    report = spare.ok("uninstall", "--host", HOST, "--yes", "--json", timeout=900).json[0]
     assert report["error"] is None
     assert bare.run(PACKAGES).splitlines() == before[PACKAGES]
     left = set(bare.run(ETC).splitlines()) - set(before[ETC])
@@ -77,29 +58,28 @@ def test_a_host_is_as_before_and_its_data_stays(
     assert any("/.rigup/jobs: data" in text for text in report["stays"])
     assert any("/var/lib/docker: data" in text for text in report["stays"])
 
-    again = rigup.ok("uninstall", "--host", HOST, "--yes", "--json").json[0]
+    again = spare.ok("uninstall", "--host", HOST, "--yes", "--json").json[0]
     assert (again["changed"], again["steps"]) == (0, [])
 
 
 def test_a_running_job_forbids_it_and_a_kept_step_stays(
-    provisioned: Rigup, shell: Shell, tmp_path: Path
+    spare: Rigup, spare_shell: Shell, tmp_path: Path
 ) -> None:
-    """On the host that the fixture of the other test has provisioned again, with a journal."""
+    spare.ok("provision", "--host", HOST, timeout=900)
     script = tmp_path / "train.py"
     script.write_text("import time\ntime.sleep(600)\n")
     words = ("train", "--script", str(script), "--host", HOST, "--gpus", "0")
-    job = provisioned.ok(*words).out.strip()
+    job = spare.ok(*words).out.strip()
     try:
-        refused = provisioned("uninstall", "--host", HOST, "--yes")
+        refused = spare("uninstall", "--host", HOST, "--yes")
         assert refused.code == 3, refused.said
         assert job in refused.said
     finally:
-        provisioned.ok("stop", job, "--grace", "0")
-    [planned] = provisioned.ok("uninstall", "--host", HOST, "--check", "--json").json
+        spare.ok("stop", job, "--grace", "0")
+    [planned] = spare.ok("uninstall", "--host", HOST, "--check", "--json").json
     kept = ",".join(step["step"] for step in planned["steps"] if step["step"] != "agent")
-    report = provisioned.ok("uninstall", "--host", HOST, "--yes", "--keep", kept, "--json").json[0]
+    report = spare.ok("uninstall", "--host", HOST, "--yes", "--keep", kept, "--json").json[0]
     assert [step["step"] for step in report["steps"]] == ["agent"]
-    journal = shell(HOST).run("cat /var/lib/rigup/journal.jsonl")
+    journal = spare_shell(HOST).run("cat /var/lib/rigup/journal.jsonl")
     assert '"docker.io"' in journal
     assert '"agent"' not in journal
-    provisioned.ok("provision", "--host", HOST)
