@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 from scripted_host import Package, ScriptedHost
+from situations import facts_of
 
 from inventory import Host
 from provisioner import provisioning
 from provisioner.agent.bundle import build_bundle
 from provisioner.command import Command, Result, Secret
 from provisioner.errors import ConnectError, ExitCode, UsageError
-from provisioner.plan import choose
+from provisioner.plan import check, choose
 from provisioner.provisioning import Wishes, provision_hosts, read_facts
 from provisioner.report import HostReport
+from provisioner.steps import Blocked, Satisfied
 from provisioner.transport.fake import FakeTransport
 
 DEBIAN = (
@@ -135,6 +137,25 @@ def test_steps_that_were_chosen_in_their_own_order(
     only: str, skip: str, took: list[str], left: list[str]
 ) -> None:
     assert chosen(only, skip) == (took, left)
+
+
+def test_the_guards_come_along_unless_they_are_skipped_by_name() -> None:
+    """Nobody gets a Linux driver into WSL by asking for the driver only."""
+    took, left = choose(provisioning.ALL_STEPS, only=["agent"])
+    assert [step.name for step in took] == ["machine", "preflight", "agent"]
+    assert "docker" in [step.name for step in left]
+    took, left = choose(provisioning.ALL_STEPS, only=["agent"], skip=["preflight"])
+    assert [step.name for step in took] == ["machine", "agent"]
+
+
+def test_preflight_asks_for_what_the_chosen_steps_need() -> None:
+    host = Host("gpu01", "gpu01")
+    full = {"from": "fresh", "facts": {"resources": {"mounts": {"/": {"mib": 1}}}}}
+    facts = facts_of(full, host)
+    every, _ = choose(provisioning.ALL_STEPS)
+    agent, _ = choose(provisioning.ALL_STEPS, only=["agent"])
+    assert isinstance(check(every[1], facts, host), Blocked)
+    assert isinstance(check(agent[1], facts, host), Satisfied)
 
 
 @pytest.mark.parametrize(
