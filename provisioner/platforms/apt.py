@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.command import Command
+from provisioner.errors import CommandFailed
 from provisioner.facts import OS, PACKAGES, SOURCES, Facts
 from provisioner.facts.os import OsFacts
 from provisioner.hardware import DriverChoice
@@ -15,6 +18,7 @@ from provisioner.platforms.base import VendorSource
 from provisioner.platforms.keys import FetchKey
 from provisioner.platforms.sources import key_file_name, vendor_source
 from provisioner.traces import Trace
+from provisioner.transport.base import Transport
 
 NVIDIA_ARCH = {"x86_64": "x86_64", "aarch64": "sbsa"}
 DEB_ARCH = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -27,6 +31,7 @@ VENDOR_DOCKER = (
 )
 HEADER = "# written by rigup; changes are overwritten"
 LOCK_TIMEOUT_S = 300
+LOCK_POLL_S = 3
 INSTALL_TIMEOUT_S = 3600.0
 AUTHORITIES = PurePosixPath("/usr/local/share/ca-certificates")
 
@@ -40,6 +45,22 @@ trap 'rm -rf -- "$directory"' EXIT
 /usr/lib/apt/apt-helper download-file "$1" "$directory/key" >&2
 head -c 1048576 "$directory/key"
 """
+
+
+@dataclass(frozen=True)
+class AptMark(Run):
+    """apt-mark knows no lock timeout: it is asked again while somebody else holds dpkg's lock."""
+
+    sleep: Callable[[float], None] = field(default=time.sleep, compare=False, repr=False)
+
+    def apply(self, transport: Transport) -> None:
+        for _ in range(LOCK_TIMEOUT_S // LOCK_POLL_S):
+            result = transport.run(self.command)
+            if result.ok or b"lock was locked by" not in result.stderr:
+                break
+            self.sleep(LOCK_POLL_S)
+        if not result.ok:
+            raise CommandFailed(result, host=transport.host_name)
 
 
 class AptPlatform:
@@ -103,10 +124,10 @@ class AptPlatform:
 
     def hold(self, *packages: str) -> tuple[Action, ...]:
         traces = tuple(Trace("hold", package) for package in packages)
-        return (Run(Command.of("apt-mark", "hold", *packages, sudo=True), traces=traces),)
+        return (AptMark(Command.of("apt-mark", "hold", *packages, sudo=True), traces=traces),)
 
     def release(self, *packages: str) -> tuple[Action, ...]:
-        return (Run(Command.of("apt-mark", "unhold", *packages, sudo=True)),)
+        return (AptMark(Command.of("apt-mark", "unhold", *packages, sudo=True)),)
 
     def remove(self, *packages: str) -> tuple[Action, ...]:
         words = ("remove", "-y", "--allow-change-held-packages", *packages)

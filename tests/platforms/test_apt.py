@@ -21,7 +21,7 @@ from provisioner.facts.os import OsFacts
 from provisioner.facts.sources import SourceFacts
 from provisioner.openpgp import fingerprints
 from provisioner.platforms import ALL_PLATFORMS, VendorSource, platform_of
-from provisioner.platforms.apt import FETCH_KEY
+from provisioner.platforms.apt import FETCH_KEY, AptMark
 from provisioner.platforms.debian import Debian
 from provisioner.platforms.keys import FetchKey
 from provisioner.platforms.ubuntu import Ubuntu
@@ -229,3 +229,22 @@ def test_every_platform_is_registered_once() -> None:
     names = [platform.name for platform in ALL_PLATFORMS]
     assert len(names) == len(set(names))
     assert set(data.load("repositories")) >= set(VENDORS)
+
+
+LOCKED = b"dpkg: error: dpkg frontend lock was locked by another process with pid 260"
+
+
+def test_a_hold_waits_for_another_dpkg() -> None:
+    waited: list[float] = []
+    answers = iter([Result(Command.of("x"), 100, stderr=LOCKED)] * 2 + [Result(Command.of("x"), 0)])
+    transport = FakeTransport(lambda command: next(answers))
+    AptMark(Command.of("apt-mark", "hold", "a"), sleep=waited.append).apply(transport)
+    assert len(waited) == 2
+
+
+@pytest.mark.parametrize(("error", "asked"), [(LOCKED, 100), (b"E: Unable to locate", 1)])
+def test_a_hold_does_not_wait_for_ever_nor_for_anything_else(error: bytes, asked: int) -> None:
+    transport = FakeTransport(lambda command: Result(command, 100, stderr=error))
+    with pytest.raises(CommandFailed):
+        AptMark(Command.of("apt-mark", "hold", "a"), sleep=lambda _: None).apply(transport)
+    assert len(transport.commands) == asked
