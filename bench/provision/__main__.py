@@ -7,6 +7,8 @@ from pathlib import Path
 
 from bench.provision import drift, fresh, noop, scale
 
+EVERYONE = "rigup,pyinfra,Ansible"
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.provision")
@@ -15,13 +17,14 @@ def main() -> None:
     command = commands.add_parser("noop", help="nothing to do: rigup, pyinfra and Ansible")
     command.add_argument("--inventory", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=7)
+    command.add_argument("--only", default=EVERYONE, help="names of contenders")
     command = commands.add_parser("scale", help="1 to 64 hosts that repeat a real one")
     command.add_argument("--inventory", type=Path, required=True)
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("--rtt-ms", type=int, default=50)
     command = commands.add_parser("drift", help="who notices what, when one thing is broken")
     command.add_argument("--inventory", type=Path, required=True)
-    command.add_argument("--only", default="rigup,pyinfra,Ansible", help="names of contenders")
+    command.add_argument("--only", default=EVERYONE, help="names of contenders")
     command = commands.add_parser("fresh", help="new hosts: rigup and a shell script")
     command.add_argument("--hosts", type=int, default=2)
     command.add_argument("--rounds", type=int, default=3)

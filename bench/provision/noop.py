@@ -15,11 +15,12 @@ from bench.provision.stats import comparison, rotated
 from inventory import load_inventory
 
 
-def main(inventory: Path, work: Path, rounds: int) -> None:
+def main(inventory: Path, work: Path, rounds: int, only: str) -> None:
     """Prints the table; raw figures go to ``noop.json`` in ``work``."""
     programs = install(work)
     hosts = list(load_inventory(inventory).hosts.values())
-    everyone = contenders(programs, inventory, work / "state")
+    known = contenders(programs, inventory, work / "state")
+    everyone = {name: known[name] for name in only.split(",")}
     converge(everyone["rigup"])
     write_inventories(read_state(hosts, work / "state"), work / "state")
     runs: dict[str, list[Run]] = {name: [] for name in everyone}

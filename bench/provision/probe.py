@@ -32,6 +32,11 @@ ANSWERS = (
     "nvidia-ctk --version",
     "sha256sum /var/run/cdi/nvidia.yaml",
     "python3 --version",
+    ". /etc/os-release; echo $ID $VERSION_ID $(uname -m)",
+    "dpkg --audit; ls -A /var/lib/dpkg/updates",
+    "ls /var/lib/rigup/pending-reboot.json 2>&1 || true",
+    "ls /etc/systemd/system/docker.service.d 2>&1 || true",
+    "sha256sum /var/lib/rigup/proof.json /proc/sys/kernel/random/boot_id",
 )
 """Commands of the login user whose output must be what it is now."""
 
