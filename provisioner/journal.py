@@ -18,7 +18,7 @@ from typing import get_args
 
 from provisioner.actions import Action, run_checked
 from provisioner.command import Command
-from provisioner.facts import LOGIN, Facts
+from provisioner.facts import LOGIN, PACKAGES, Facts
 from provisioner.traces import Kind, Trace
 from provisioner.transport.base import Transport
 
@@ -30,13 +30,17 @@ BEFORE = "/var/lib/rigup/packages-before"
 RECORD = r"""
 set -eu
 umask 022
-journal=$1 before=$2 tab=$(printf '\t')
+journal=$1 before=$2 manager=$3 tab=$(printf '\t')
 mkdir -p "$(dirname "$journal")"
 [ -e "$journal" ] || : > "$journal"
-if command -v dpkg-query >/dev/null; then
+if [ "$manager" = apt ]; then
   list() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p'; }
   has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
   held() { apt-mark showhold | grep -qxF -- "$1"; }
+elif [ "$manager" = none ]; then
+  list() { :; }
+  has() { false; }
+  held() { false; }
 else
   list() { rpm -qa --qf '%{NAME}\n'; }
   has() { rpm -q -- "$1" >/dev/null 2>&1; }
@@ -104,7 +108,8 @@ def record(
         return
     at = now().strftime("%Y-%m-%dT%H:%M:%SZ")
     lines = "".join(_line(step, trace, at) for trace in dict.fromkeys(traces))
-    run_checked(transport, Command.sh(RECORD, PATH, BEFORE, sudo=True, stdin=lines.encode()))
+    words = (PATH, BEFORE, facts[PACKAGES].manager or "none")
+    run_checked(transport, Command.sh(RECORD, *words, sudo=True, stdin=lines.encode()))
 
 
 def parse(text: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:

@@ -22,6 +22,7 @@ from provisioner.runner import check_only, provision
 from provisioner.steps import ALL_STEPS
 from provisioner.steps.directories import wanted_directories
 from provisioner.transcript import RecordingTransport, Transcript
+from provisioner.transport.outliving import OutlivingTransport
 from provisioner.transport.ssh import SshTransport
 
 
@@ -79,7 +80,11 @@ def on_hosts(
     run = time.strftime("%Y%m%d-%H%M%S")
     stop = Stop()
     jobs = [
-        Job(host, SshTransport(host, sudo_password=sudo_password), sudo_password is not None)
+        Job(
+            host,
+            OutlivingTransport(SshTransport(host, sudo_password=sudo_password)),
+            sudo=sudo_password is not None,
+        )
         for host in hosts
     ]
     with stopping_on_signals(stop, tell):

@@ -16,7 +16,7 @@ from provisioner import journal
 from provisioner.actions import run_checked
 from provisioner.command import Command, Secret
 from provisioner.errors import BlockedError, StepFailed, UsageError
-from provisioner.facts import DOCKER, LOGIN, OS, Facts, gather
+from provisioner.facts import DOCKER, LOGIN, OS, PACKAGES, Facts, gather
 from provisioner.facts.occupants import OCCUPANTS
 from provisioner.fleet import Pace
 from provisioner.host_job import Job, reported
@@ -91,7 +91,7 @@ class _Uninstall:
         self._tell("journal", "reading")
         facts = gather(
             self._job.transport,
-            (OS, LOGIN, DOCKER, OCCUPANTS),
+            (OS, LOGIN, PACKAGES, DOCKER, OCCUPANTS),
             state_dir=self._job.host.state_dir,
             sudo=self._job.sudo,
         )
@@ -126,7 +126,7 @@ class _Uninstall:
 
     def _removal(self, entries: Sequence[Entry], facts: Facts) -> Removal:
         traces = list(dict.fromkeys(entry.trace for entry in entries))
-        survey = look(self._job.transport, traces)
+        survey = look(self._job.transport, traces, facts[PACKAGES].manager or "none")
         return plan(entries, survey, self._platform(facts), facts[LOGIN].home)
 
     def _platform(self, facts: Facts) -> Platform:

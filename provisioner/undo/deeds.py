@@ -35,7 +35,7 @@ for package; do
   [ -n "$(unchanged "$package")" ] || purged="$purged $package"
 done
 # shellcheck disable=SC2086
-[ -z "$purged" ] || DEBIAN_FRONTEND=noninteractive dpkg --purge $purged
+[ -z "$purged" ] || DEBIAN_FRONTEND=noninteractive dpkg --purge $purged > /dev/null
 """
 
 
@@ -89,7 +89,8 @@ class RemoveAgents:
 class Tidy:
     """Purge removed packages of dpkg's whose configuration files nobody changed.
 
-    Never Docker's or containerd's: purging those deletes images and volumes.
+    Never Docker's or containerd's: purging docker.io deletes /var/lib/docker (its postrm calls
+    nuke-graph-directory.sh; Debian 12 and 13).
     """
 
     packages: tuple[str, ...]

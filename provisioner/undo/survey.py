@@ -20,10 +20,10 @@ PRESENT = "present"
 TIMEOUT_S = 120.0
 
 LOOK = r"""
-before=$1 tab=$(printf '\t') packages= released=
+before=$1 manager=$2 tab=$(printf '\t') packages= released=
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 yes_no() { if "$@" >/dev/null 2>&1; then echo present; else echo absent; fi; }
-if command -v dpkg-query >/dev/null; then
+if [ "$manager" = apt ]; then
   has() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
   holds=$(apt-mark showhold)
   held() { echo "$holds" | grep -qxF -- "$1"; }
@@ -61,7 +61,7 @@ while IFS=$tab read -r kind name extra; do
   number=$((number + 1))
 done
 [ -n "$packages" ] || exit 0
-if command -v apt-get >/dev/null; then
+if [ "$manager" = apt ]; then
   # As it will be without rigup's own holds, which count as a need.
   place=$(mktemp -d)
   status=$place/status
@@ -119,10 +119,12 @@ class Survey:
         return value if isinstance(value, dict) else None
 
 
-def look(transport: Transport, traces: Sequence[Trace]) -> Survey:
-    """Raises CommandFailed or TransportError."""
+def look(transport: Transport, traces: Sequence[Trace], manager: str) -> Survey:
+    """``manager``: apt, dnf or zypper. Raises CommandFailed or TransportError."""
     lines = "".join(f"{trace.kind}\t{trace.name}\t{_extra(trace)}\n" for trace in traces)
-    command = Command.sh(LOOK, BEFORE, sudo=True, stdin=lines.encode(), timeout_s=TIMEOUT_S)
+    command = Command.sh(
+        LOOK, BEFORE, manager, sudo=True, stdin=lines.encode(), timeout_s=TIMEOUT_S
+    )
     return parse(run_checked(transport, command).text, traces)
 
 

@@ -22,6 +22,7 @@ from provisioner.command import Command, Result
 from provisioner.errors import CommandFailed
 from provisioner.facts import Facts
 from provisioner.facts.login import LoginFacts
+from provisioner.facts.packages import PackageFacts
 from provisioner.host_job import Job
 from provisioner.journal import Entry
 from provisioner.runner import provision
@@ -41,7 +42,12 @@ esac
     "id": 'echo "ml docker"\n',
 }
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
-FACTS = Facts({"login": LoginFacts("ml", "/home/ml", False, True, ())})
+FACTS = Facts(
+    {
+        "login": LoginFacts("ml", "/home/ml", False, True, ()),
+        "packages": PackageFacts("apt", {}),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ class Stand:
     def _run(self, command: Command) -> Result:
         assert command.sudo
         words = list(command.words)
-        assert words[4:] == [journal.PATH, journal.BEFORE]
-        words[4:] = [str(self.journal), str(self.root / "state" / "packages-before")]
+        assert words[4:] == [journal.PATH, journal.BEFORE, "apt"]
+        words[4:6] = [str(self.journal), str(self.root / "state" / "packages-before")]
         path = f"{self.root}/bin:/usr/bin:/bin"
         done = subprocess.run(
             words,
