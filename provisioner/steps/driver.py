@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from inventory import Host
-from provisioner.actions import Action, Run
-from provisioner.command import Command
+from provisioner.actions import Action
 from provisioner.driver_plan import (
     DriverPlan,
     driver_parts,
@@ -16,13 +15,21 @@ from provisioner.driver_plan import (
     signed_modules_offered,
     unsigned_refused,
 )
+from provisioner.errors import BlockedError
 from provisioner.facts import GPU, KERNEL, OS, PACKAGES, Facts
 from provisioner.facts.gpu import GpuFacts
-from provisioner.hardware import generations_needing_open
+from provisioner.hardware import choose_driver, generations_needing_open
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
+from provisioner.steps.driver_silent import (
+    differs,
+    driver_actions,
+    failing,
+    mismatch,
+    only_a_reboot,
+    silent,
+)
 
-BUILD_TIMEOUT_S = 1800.0
 LOOK = "look at the host's kernel log (dmesg); invoke doctor names known failures"
 SECURE_BOOT = (
     "sign what DKMS builds: install dkms and mokutil, `sudo dkms generate_mok`, `sudo mokutil "
@@ -44,6 +51,8 @@ class Driver:
             return _working(facts)
         if gpu.runfile or _is_foreign(facts):
             return _foreign(gpu)
+        if gpu.module_version and differs(gpu.module_on_disk, gpu.module_version):
+            return only_a_reboot(mismatch(gpu))
         plan = plan_driver(facts, host)
         refusal = _refusal(plan, facts)
         if refusal is not None:
@@ -52,8 +61,10 @@ class Driver:
         if wrong:
             return _switch(plan, wrong, facts, host)
         if not _has_all(plan.packages, facts):
+            if _should_serve(gpu):
+                return only_a_reboot(failing(gpu))
             return _installation(plan, facts, host)
-        return _with_hold(_silent(plan, facts, host), plan.signed, facts)
+        return _with_hold(silent(plan, facts, host), plan.signed, facts)
 
 
 def _nothing_to_drive(gpu: GpuFacts) -> str:
@@ -65,7 +76,7 @@ def _nothing_to_drive(gpu: GpuFacts) -> str:
 def _working(facts: Facts) -> Outcome:
     gpu = facts[GPU]
     if gpu.module_version and gpu.driver_version and gpu.module_version != gpu.driver_version:
-        return _only_a_reboot(
+        return only_a_reboot(
             f"driver/library version mismatch: module {gpu.module_version}, "
             f"user space {gpu.driver_version}"
         )
@@ -85,9 +96,9 @@ def _missing(gpu: GpuFacts) -> str:
 
 def _flavour_too_old(gpu: GpuFacts) -> bool:
     """Some GPUs work, but the proprietary modules leave the newest ones alone."""
-    silent = len(gpu.own) > len(gpu.gpus)
+    some_silent = len(gpu.own) > len(gpu.gpus)
     newest = generations_needing_open(found.device for found in gpu.own)
-    return silent and gpu.module_flavour == "proprietary" and bool(newest)
+    return some_silent and gpu.module_flavour == "proprietary" and bool(newest)
 
 
 def _is_foreign(facts: Facts) -> bool:
@@ -97,10 +108,24 @@ def _is_foreign(facts: Facts) -> bool:
     return gpu.module_version is not None and gpu.smi_installed and not packaged
 
 
+def _should_serve(gpu: GpuFacts) -> bool:
+    """Is a module loaded that knows all GPUs of this host? Another driver would not help then."""
+    branch = (gpu.module_version or "").partition(".")[0]
+    if not branch.isdecimal() or gpu.library_version != gpu.module_version:
+        return False
+    try:
+        fitting = choose_driver(gpu.own, branch)
+    except BlockedError:
+        return False
+    if gpu.module_flavour == "open":
+        return fitting.flavour == "open"
+    return not generations_needing_open(found.device for found in gpu.own)
+
+
 def _foreign(gpu: GpuFacts) -> Outcome:
     """Never mixed with packages; a reboot helps where it was only upgraded."""
-    if gpu.module_version and _differs(gpu.library_version, gpu.module_version):
-        return _only_a_reboot(_mismatch(gpu))
+    if gpu.module_version and differs(gpu.library_version, gpu.module_version):
+        return only_a_reboot(mismatch(gpu))
     if gpu.runfile:
         return Blocked(
             f"the driver of NVIDIA's installer does not work: {gpu.smi_error}",
@@ -113,9 +138,9 @@ def _refusal(plan: DriverPlan, facts: Facts) -> Blocked | None:
     """What a person must decide before anything is installed or built."""
     installed = installed_source(facts[PACKAGES].versions)
     if installed not in (None, plan.source):
-        parts = ", ".join(driver_parts(facts[PACKAGES].versions)[:4])
+        parts = _some(driver_parts(facts[PACKAGES].versions))
         return Blocked(
-            f"driver packages from another source than {plan.source} are installed ({parts}, …); "
+            f"driver packages from another source than {plan.source} are installed ({parts}); "
             "the two are never mixed",
             f"set driver_source: {installed} in the inventory, or remove them first",
         )
@@ -142,7 +167,7 @@ def _switch(plan: DriverPlan, wrong: Sequence[str], facts: Facts, host: Host) ->
     return Change(
         f"these GPUs need {plan.choice.flavour} modules ({plan.choice.why}), and "
         f"{', '.join(wrong)} is installed",
-        _driver_actions(plan, facts, host, instead_of=wrong),
+        driver_actions(plan, facts, host, instead_of=wrong),
         needs_reboot=True,
     )
 
@@ -151,91 +176,20 @@ def _installation(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
     choice = plan.choice
     limits = f"; {choice.limits}" if choice.limits else ""
     return Change(
-        f"no NVIDIA driver; chosen: {choice.branch}, {choice.flavour} modules ({choice.why}), "
-        f"source {plan.source}{limits}",
-        _driver_actions(plan, facts, host),
+        f"{_what_there_is(facts)}; chosen: {choice.branch}, {choice.flavour} modules "
+        f"({choice.why}), source {plan.source}{limits}",
+        driver_actions(plan, facts, host),
         needs_reboot=True,
     )
 
 
-def _driver_actions(
-    plan: DriverPlan, facts: Facts, host: Host, instead_of: Sequence[str] = ()
-) -> tuple[Action, ...]:
-    """Install; what an earlier run held would not let go."""
-    platform, packages = platform_of(facts[OS]), facts[PACKAGES]
-    held = [name for name in driver_parts(packages.versions) if name in packages.held]
-    return (
-        *(platform.release(*held) if held else ()),
-        *(platform.remove(*instead_of) if instead_of else ()),
-        *platform.driver_actions(plan.choice, facts, replace(host, driver_source=plan.source)),
-    )
+def _what_there_is(facts: Facts) -> str:
+    parts = driver_parts(facts[PACKAGES].versions)
+    return f"no GPU answers the installed driver ({_some(parts)})" if parts else "no NVIDIA driver"
 
 
-def _silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
-    """The packages are there, the GPUs do not answer."""
-    gpu, kernel = facts[GPU], facts[KERNEL]
-    if gpu.module_version:
-        return _loaded_but_silent(plan, facts, host)
-    if gpu.module_on_disk is None and kernel.container:
-        versions = facts[PACKAGES].versions
-        installed = ", ".join(f"{name} {versions[name]}" for name in plan.packages)
-        return Blocked(
-            f"the driver is installed from {plan.source} ({installed}), but its kernel module can "
-            f"be neither built nor loaded here: this host is a container ({kernel.container}), and "
-            f"its kernel {kernel.running} belongs to the outer machine",
-            "install the driver on the outer machine, or use a host with a kernel of its own",
-        )
-    if kernel.next != kernel.running:
-        return _only_a_reboot(
-            f"the driver is installed; kernel {kernel.next} takes over from {kernel.running} at "
-            "the next boot"
-        )
-    if gpu.module_on_disk is None:
-        return _module_missing(plan, facts, host)
-    reason = "the driver is installed, its module is not loaded"
-    modprobe = Run(Command.of("modprobe", "nvidia", sudo=True), may_fail=True)
-    if gpu.nouveau_loaded:
-        unload = Run(Command.of("modprobe", "-r", "nouveau", sudo=True), may_fail=True)
-        return Change(f"{reason}: nouveau holds the GPU", (unload, modprobe), needs_reboot=True)
-    return Change(reason, (modprobe,), needs_reboot=True)
-
-
-def _loaded_but_silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
-    gpu = facts[GPU]
-    assert gpu.module_version is not None
-    if _differs(gpu.module_on_disk, gpu.module_version):
-        return _only_a_reboot(_mismatch(gpu))
-    if _differs(gpu.library_version, gpu.module_version):
-        again = _driver_actions(plan, facts, host)
-        reason = f"{_mismatch(gpu)}: packages of two versions"
-        return Change(reason, again, needs_reboot=True)
-    return _only_a_reboot(
-        f"the module {gpu.module_version} is loaded but nvidia-smi fails: {gpu.smi_error}"
-    )
-
-
-def _module_missing(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
-    running = facts[KERNEL].running
-    reason = f"the driver is installed without a module for kernel {running}"
-    if plan.signed:
-        return Change(reason, _driver_actions(plan, facts, host), needs_reboot=True)
-    build = Command.of("dkms", "autoinstall", "-k", running, sudo=True, timeout_s=BUILD_TIMEOUT_S)
-    return Change(reason, (Run(build, f"dkms autoinstall for {running}"),))
-
-
-def _only_a_reboot(reason: str) -> Change:
-    return Change(reason, (), needs_reboot=True)
-
-
-def _mismatch(gpu: GpuFacts) -> str:
-    return (
-        f"driver/library version mismatch: module {gpu.module_version} is loaded, "
-        f"user space is {gpu.library_version or gpu.module_on_disk}"
-    )
-
-
-def _differs(one: str | None, other: str) -> bool:
-    return one is not None and one != other
+def _some(names: Sequence[str]) -> str:
+    return ", ".join([*names[:4], *(["…"] if names[4:] else [])])
 
 
 def _has_all(names: Sequence[str], facts: Facts) -> bool:
