@@ -46,7 +46,7 @@ toolkit='nvidia-container-toolkit nvidia-container-toolkit-base libnvidia-contai
 apt install -y $toolkit
 apt-mark hold $toolkit
 configure_docker ', "runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}'"$CDI"
-systemctl reload docker.service
+systemctl restart docker.service
 
 # Agent
 home=$(getent passwd "$LOGIN" | cut -d: -f6)
