@@ -62,7 +62,7 @@ class GpuFacts:
 
     Flavours are open or proprietary, None where that cannot be told. ``library_version``: the user
     space's. ``runfile``: the driver came from NVIDIA's own installer, no package. ``nvswitches``:
-    those on the bus.
+    those on the bus that are not passed through to guests.
     """
 
     pci: tuple[PciGpu, ...]
@@ -181,7 +181,8 @@ def _pci(lines: list[str]) -> list[PciGpu]:
 
 
 def _is_nvswitch(address: str, pci_class: str, device: str, driver: str) -> bool:
-    return pci_class.startswith(NVSWITCH_CLASS) and int(device, 16) >= OLDEST_NVSWITCH
+    is_switch = pci_class.startswith(NVSWITCH_CLASS) and int(device, 16) >= OLDEST_NVSWITCH
+    return is_switch and driver not in PASSED_THROUGH
 
 
 def _gpu(row: re.Match[str]) -> Gpu:

@@ -14,6 +14,7 @@ from provisioner.facts import GPU, NVIDIA_SERVICES, OS, PACKAGES, Facts
 from provisioner.facts.nvidia_services import FABRIC_MANAGER
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
+from provisioner.steps.persistence import outer_machine
 from provisioner.traces import Trace
 
 SUBNET_MANAGER = "nvlsm"
@@ -29,6 +30,10 @@ class FabricManager:
         gpu, services = facts[GPU], facts[NVIDIA_SERVICES]
         if not gpu.nvswitches and not services.nvlink5:
             return Satisfied("no NVSwitch")
+        if not gpu.present:
+            return Satisfied("the GPUs behind the NVSwitches are all passed through to guests")
+        if kind := outer_machine(facts):
+            return Satisfied(f"this host is a container ({kind}): it runs on the outer machine")
         package = _package(facts, host)
         parts = [*_installation(package, facts), *_service(facts)]
         if not parts:

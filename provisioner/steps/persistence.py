@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.command import Command
-from provisioner.facts import GPU, NVIDIA_SERVICES, Facts
+from provisioner.facts import GPU, KERNEL, NVIDIA_SERVICES, OS, Facts
 from provisioner.facts.gpu import GpuFacts
 from provisioner.facts.nvidia_services import OWN_PERSISTENCE, PERSISTENCED, Unit
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
@@ -47,9 +47,17 @@ class Persistence:
             return Change(
                 "no driver answers yet, so none stays initialised", _start(PERSISTENCED, True)
             )
+        if kind := outer_machine(facts):
+            return Satisfied(f"this host is a container ({kind}): the outer machine keeps the mode")
         if services.persistenced.loaded:
             return _with_daemon(gpu, services.persistenced)
         return _with_own_unit(gpu, services.own_persistence)
+
+
+def outer_machine(facts: Facts) -> str | None:
+    """The kind of container that this host is, where the driver's daemons run outside of it.
+    Practice hosts are containers that play a whole machine."""
+    return None if facts[OS].is_practice_host else facts[KERNEL].container
 
 
 def _with_daemon(gpu: GpuFacts, unit: Unit) -> Outcome:

@@ -53,6 +53,7 @@ def test_the_bus(root: Path) -> None:
     device(root, "0000:18:00.0", "0x10de", "0x030200", "0x2330", "nvidia")
     device(root, "0000:19:00.0", "0x10de", "0x030200", "0x2330", "vfio-pci")
     device(root, "0000:1a:00.0", "0x10de", "0x068000", "0x22a3")
+    device(root, "0000:1b:00.0", "0x10de", "0x068000", "0x22a3", "vfio-pci")
     device(root, "0000:00:1f.0", "0x8086", "0x030000", "0x1234", "i915")
     found = gpu(root)
     assert [one.driver for one in found.pci] == ["nvidia", "vfio-pci"]
