@@ -27,8 +27,9 @@ SECTION_BYTES = 262_144
 PRELUDE = rf"""
 export LC_ALL=C PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH"
 as_root() {{ if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }}
+LIMIT_S={SECTION_TIMEOUT_S}
 limited() {{
-  if command -v timeout >/dev/null; then timeout {SECTION_TIMEOUT_S} "$@"; else "$@"; fi
+  if command -v timeout >/dev/null; then timeout $LIMIT_S "$@"; else "$@"; fi
 }}
 """
 

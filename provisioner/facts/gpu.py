@@ -91,6 +91,10 @@ class GpuFacts:
         return bool(self.own or self.gpus)
 
 
+SMI_LIMIT_S = 60
+"""Without persistence mode every query initialises all GPUs first, 1 to 3 s each (NVIDIA, driver
+persistence): a board of 8 or 16 may need longer than any other answer."""
+
 SCRIPT = r"""
 for device in /sys/bus/pci/devices/*; do
   [ -r "$device/vendor" ] && read -r vendor < "$device/vendor" && [ "$vendor" = 0x10de ] || continue
@@ -116,12 +120,19 @@ done
 library=$(ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 /{s/.*=> //p;q;}')
 [ -n "$library" ] && echo "library=$(readlink -f "$library")"
 command -v nvidia-uninstall >/dev/null && echo runfile=1
+LIMIT_S=@SMI_LIMIT_S@
 ask() { limited nvidia-smi --format=csv,noheader,nounits "$@" 2>&1; }
+list() { ask "--query-gpu=index,uuid,driver_version,memory.total,$1persistence_mode,name"; }
+without_capability() { list '' | sed 's/^\([^,]*,[^,]*,[^,]*,[^,]*,\)/\1 [N\/A],/'; }
 if command -v nvidia-smi >/dev/null; then
   echo smi=1
   {
-    ask --query-gpu=index,uuid,driver_version,memory.total,compute_cap,persistence_mode,name ||
-      echo "nvidia-smi ended with status $?"
+    told=$(list compute_cap,)
+    status=$?
+    case $told in
+      *'"compute_cap" is not a valid field'*) without_capability ;;  # before 510
+      *) echo "$told"; [ $status = 0 ] || echo "nvidia-smi ended with status $status" ;;
+    esac
   } | sed 's/^/gpu|/' &
   users=$(ask --query-compute-apps=gpu_uuid,pid | grep '^GPU-' | head -n 256)
   wait
@@ -132,7 +143,7 @@ if command -v nvidia-smi >/dev/null; then
   fi
 fi
 exit 0
-"""
+""".replace("@SMI_LIMIT_S@", str(SMI_LIMIT_S))
 
 ROW = re.compile(
     r"^(?P<index>\d+), (?P<uuid>GPU-[\w-]+), (?P<driver>[^,]+), (?P<memory>[^,]+), "

@@ -88,6 +88,28 @@ def test_a_failing_nvidia_smi_says_why_with_its_status(root: Path) -> None:
     assert (found.gpus, found.processes) == ((), ())
 
 
+def test_a_driver_that_does_not_know_compute_capability_still_lists_its_gpus(root: Path) -> None:
+    nvidia_program(
+        root,
+        "nvidia-smi",
+        'case "$*" in\n'
+        "*compute-apps*) ;;\n"
+        "*compute_cap*) echo 'Field \"compute_cap\" is not a valid field to query.'; exit 2 ;;\n"
+        '*) echo "0, GPU-aaaa, 470.256.02, 16160, Enabled, Tesla V100-SXM2-16GB" ;; esac',
+    )
+    found = gpu(root)
+    (one,) = found.gpus
+    assert (one.compute_capability, one.persistence, one.memory_mib) == (None, True, 16160)
+    assert (found.driver_version, found.smi_error) == ("470.256.02", None)
+
+
+def test_a_board_of_many_gpus_may_take_its_time(root: Path) -> None:
+    nvidia_program(root, "timeout", f'echo "$1" >> {root}/limits; shift; exec "$@"')
+    nvidia_program(root, "nvidia-smi", f'echo "{ROW}"')
+    gpu(root)
+    assert set((root / "limits").read_text().split()) == {"60"}
+
+
 @pytest.mark.parametrize(
     ("told", "flavour"),
     [

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioner.facts.base import Fact, Output
+from provisioner.facts.gpu import SMI_LIMIT_S
 
 WANTED = (
     *("index", "pci.bus_id", "persistence_mode", "ecc.errors.uncorrected.volatile.total"),
@@ -28,6 +29,7 @@ class GpuHealthFacts:
 
 SCRIPT = f"""
 command -v nvidia-smi >/dev/null || exit 0
+LIMIT_S={SMI_LIMIT_S}
 known=$(limited nvidia-smi --help-query-gpu 2>/dev/null)
 fields=
 for field in {" ".join(WANTED)}; do
