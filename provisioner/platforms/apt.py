@@ -11,7 +11,7 @@ from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.command import Command
 from provisioner.errors import CommandFailed
-from provisioner.facts import OS, PACKAGES, SOURCES, Facts
+from provisioner.facts import ARCHIVE, OS, PACKAGES, SOURCES, Facts
 from provisioner.facts.os import OsFacts
 from provisioner.hardware import DriverChoice
 from provisioner.platforms.base import VendorSource
@@ -92,6 +92,8 @@ class AptPlatform:
         return vendor_source(name, "apt", platform, values, host)
 
     def source_actions(self, source: VendorSource, facts: Facts) -> tuple[Action, ...]:
+        if _offered_already(source, facts):
+            return ()
         present = facts[SOURCES]
         file, key = source_path(source), key_path(source)
         wanted = deb822(source, key)
@@ -204,6 +206,17 @@ def key_path(source: VendorSource) -> PurePosixPath:
 
 def source_path(source: VendorSource) -> PurePosixPath:
     return PurePosixPath(f"/etc/apt/sources.list.d/rigup-{source.name}.sources")
+
+
+def _offered_already(source: VendorSource, facts: Facts) -> bool:
+    """Somebody else configured the very same repository, with a key file of their own: apt refuses
+    to read any source once two name different keys for one. Leftovers of the container toolkit are
+    set aside by its step."""
+    wanted = source.uri.rstrip("/")
+    return source.name != "container_toolkit" and any(
+        source.suite in other.suites and wanted in [uri.rstrip("/") for uri in other.uris.split()]
+        for other in facts[ARCHIVE].sources
+    )
 
 
 def deb822(source: VendorSource, key: PurePosixPath) -> str:
