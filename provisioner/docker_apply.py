@@ -10,6 +10,7 @@ from provisioner import daemon_json
 from provisioner.actions import Action, Run
 from provisioner.command import Command
 from provisioner.daemon_json import Merge
+from provisioner.docker_config import changes_cgroups
 from provisioner.errors import StepFailed
 from provisioner.facts.docker import UNREAD, DockerFacts
 from provisioner.traces import Trace
@@ -160,8 +161,7 @@ def how_to_read(docker: DockerFacts, wanted: Merge) -> How | None:
     """
     if docker.server_version is None and not docker.active:
         return "none"
-    moves = any(wish.path == ("exec-opts",) for wish in wanted.added)
-    if docker.containers_running and moves:
+    if docker.containers_running and changes_cgroups(docker, wanted.content):
         return None
     if may_restart(docker):
         return "restart"

@@ -61,8 +61,7 @@ def version_of(docker: DockerFacts) -> tuple[int, ...]:
 def housekeeping(docker: DockerFacts, host: Host) -> list[Wish]:
     """Logs that rotate, containers that survive a restart of Docker, enough open files, and the
     place of its data."""
-    present = docker.daemon_json or {}
-    wishes = [*_rotation(present), *_live_restore(docker), *_nofile(docker)]
+    wishes = [*_rotation(docker), *_live_restore(docker), *_nofile(docker)]
     if host.docker_data_root is not None:
         wishes.append(Wish(("data-root",), host.docker_data_root))
     return _not_flags(wishes, docker)
@@ -88,15 +87,23 @@ def gpu_access(docker: DockerFacts) -> list[Wish]:
     return _not_flags(wishes, docker)
 
 
+def changes_cgroups(docker: DockerFacts, content: Mapping[str, Any]) -> bool:
+    """Would this engine, started with ``content``, put containers into other cgroups?"""
+    options = content.get("exec-opts")
+    return docker.cgroup_driver == "systemd" and isinstance(options, list) and CGROUPFS in options
+
+
 def gpus_by_cdi(docker: DockerFacts) -> bool:
     """Does this engine turn ``--gpus`` into CDI devices?"""
     switched_off = value_at(docker.daemon_json or {}, ("features", "cdi")) is False
     return version_of(docker) >= FIRST_WITH_GPUS_BY_CDI and not switched_off
 
 
-def _rotation(present: Mapping[str, Any]) -> list[Wish]:
-    """json-file never rotates by default; every other log driver is the admin's own choice."""
-    if present.get("log-driver", "json-file") != "json-file":
+def _rotation(docker: DockerFacts) -> list[Wish]:
+    """json-file never rotates by default; every other log driver is the admin's own choice, and
+    refuses json-file's options."""
+    present = docker.daemon_json or {}
+    if present.get("log-driver", "json-file") != "json-file" or "log-driver" in docker.flags:
         return []
     options = value_at(present, ("log-opts",)) or {}
     wishes = [Wish(("log-driver",), "json-file")]

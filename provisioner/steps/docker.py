@@ -11,7 +11,7 @@ from provisioner.command import Command
 from provisioner.containerd_toml import ConfigureContainerd, containerd_action
 from provisioner.daemon_json import KeyConflict, Merge, merge
 from provisioner.docker_apply import how_to_read, is_ours, read_actions
-from provisioner.docker_config import housekeeping
+from provisioner.docker_config import changes_cgroups, housekeeping
 from provisioner.facts import DOCKER, LOGIN, OS, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.platforms import docker_source, platform_of
@@ -115,7 +115,7 @@ def _configuration(docker: DockerFacts, host: Host) -> list[Part] | Blocked:
     reason = _reason(wanted, containerd)
     how = how_to_read(docker, wanted)
     if how is None:
-        return would_stop(docker, reason)
+        return would_stop(docker, reason, moves=changes_cgroups(docker, wanted.content))
     first = () if containerd is None else (containerd,)
     return [(reason, (*first, *read_actions(docker, wanted, how)))]
 

@@ -7,14 +7,19 @@ from provisioner.facts.docker import DockerFacts
 from provisioner.steps.base import Blocked
 
 
-def would_stop(docker: DockerFacts, reason: str) -> Blocked:
-    """The refusal to restart Docker for ``reason``."""
+def would_stop(docker: DockerFacts, reason: str, *, moves: bool = False) -> Blocked:
+    """The refusal to restart Docker for ``reason``. Live-restore keeps containers over a restart,
+    but not over one that ``moves`` them to other cgroups, and not with swarm mode."""
     names = ", ".join(docker.running) or "see docker ps"
+    spare = (
+        '; or set "live-restore": true in /etc/docker/daemon.json and run systemctl reload docker, '
+        "which stops nothing"
+    )
+    helps = not (moves or docker.live_restore or docker.swarm)
     return Blocked(
         f"{reason}; Docker must restart for it, which would stop {docker.containers_running} "
         f"running container(s): {names}",
-        'stop them; or set "live-restore": true in /etc/docker/daemon.json and run systemctl '
-        "reload docker, which stops nothing",
+        f"stop them, then provision again{spare if helps else ''}",
     )
 
 

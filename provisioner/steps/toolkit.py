@@ -11,7 +11,12 @@ from provisioner.actions import Action, Run
 from provisioner.command import Command
 from provisioner.daemon_json import KeyConflict, Merge, merge
 from provisioner.docker_apply import how_to_read, is_ours, read_actions
-from provisioner.docker_config import FIRST_WITH_CDI_07, gpu_access, version_of
+from provisioner.docker_config import (
+    FIRST_WITH_CDI_07,
+    changes_cgroups,
+    gpu_access,
+    version_of,
+)
 from provisioner.facts import DOCKER, GPU, OS, PACKAGES, SOURCES, TOOLKIT, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.facts.gpu import GpuFacts
@@ -192,7 +197,7 @@ def _configuration(docker: DockerFacts, wanted: Merge, installing: bool) -> list
         return []
     how = how_to_read(docker, wanted)
     if how is None:
-        return would_stop(docker, listed(reasons))
+        return would_stop(docker, listed(reasons), moves=changes_cgroups(docker, wanted.content))
     return [(listed(reasons), read_actions(docker, wanted, how))]
 
 
@@ -203,7 +208,8 @@ def _why_configure(docker: DockerFacts, wanted: Merge) -> list[str]:
     others = [wish for wish in wanted.added if wish.path[0] not in ("runtimes", "live-restore")]
     if others:
         reasons.append(f"daemon.json lacks {', '.join(wish.key for wish in others)}")
-    if docker.unread and not reasons:
+    unread = docker.unread or changes_cgroups(docker, wanted.content)
+    if unread and not reasons:
         reasons.append("Docker has not read all of its configuration")
     return reasons
 

@@ -48,6 +48,7 @@ def test_outcome(step: Step, case: dict[str, Any]) -> None:
     if isinstance(outcome, Blocked):
         assert outcome.what_to_do
         assert case.get("what_to_do", "") in outcome.what_to_do
+        assert case.get("not_what_to_do", "\0") not in outcome.what_to_do
     if isinstance(outcome, Change):
         assert outcome.needs_reboot == case.get("needs_reboot", outcome.needs_reboot)
     shown = actions(outcome)
