@@ -20,11 +20,12 @@ class DockerFacts:
 
     ``daemon_json``: None where absent or malformed, which ``daemon_error`` then says, with the
     place; ``daemon_digest``: SHA-256 of the file. ``flags``: names of dockerd's command line
-    options. ``unread``: the engine has not read all of its configuration. ``root``: where its data
-    lies, of which there are ``images`` and ``containers``; ``running``: names of those that run.
-    ``containerd_store``: images lie in containerd's own root, whose configuration is
-    ``containerd_config`` (None: no file). ``nofile_limit``: the most open files that the engine can
-    give, None where it may raise limits. ``http_proxy``: the running engine's.
+    options; ``config_file``: the one that it was told to read. ``unread``: the engine has not read
+    all of its configuration. ``root``: where its data lies, of which there are ``images`` and
+    ``containers``; ``running``: names of those that run. ``containerd_store``: images lie in
+    containerd's own root, whose configuration is ``containerd_config`` (None: no file).
+    ``nofile_limit``: the most open files that the engine can give, None where it may raise limits.
+    ``http_proxy``: the running engine's.
     """
 
     installed: bool
@@ -43,6 +44,7 @@ class DockerFacts:
     daemon_error: str | None = None
     daemon_digest: str | None = None
     flags: tuple[str, ...] = ()
+    config_file: str | None = None
     unread: bool = False
     live_restore: bool = False
     swarm: bool = False
@@ -64,12 +66,6 @@ if docker=$(command -v docker); then
   esac
 fi
 [ -d /snap/docker ] && echo snap=1
-state=$(systemctl show -p ActiveState -p UnitFileState docker.service 2>/dev/null)
-case $state in *ActiveState=active*|*ActiveState=reloading*) echo active=1 ;; esac
-case $state in  # what is-enabled(1) takes for enabled
-  *FileState=enabled*|*FileState=alias|*FileState=static|*FileState=indirect|*FileState=generated)
-    echo enabled=1 ;;
-esac
 show() {  # a file's lines and digest; says so where it may not be read
   [ -e "$2" ] || return 0
   read="cat"
@@ -86,6 +82,8 @@ show containerd /etc/containerd/config.toml
     + r""" ] && echo unread=1
 if [ -r /run/docker.pid ] && pid=$(cat /run/docker.pid) && [ -r "/proc/$pid/cmdline" ]; then
   tr '\0' '\n' < "/proc/$pid/cmdline" | sed -n 's/^--\([a-z-]*\).*/flag=\1/p'
+  tr '\0' '\n' < "/proc/$pid/cmdline" |
+    sed -n 's/^--config-file=/configured=/p; /^--config-file$/{ n; s/^/configured=/p; }'
   sed -n 's/^Max open files *[^ ]* *\([0-9]*\) .*/limit=\1/p' "/proc/$pid/limits"
   sed -n 's/^CapEff:[[:space:]]*/capabilities=/p' "/proc/$pid/status"
 fi
@@ -113,6 +111,13 @@ if [ -n "$docker" ]; then
       $root timeout 20 docker ps --format '{{.Names}}' 2>/dev/null | sed 's/^/running=/' ;;
   esac
 fi
+# After the question, which starts an engine that waits for its socket's first caller.
+state=$(systemctl show -p ActiveState -p UnitFileState docker.service 2>/dev/null)
+case $state in *ActiveState=active*|*ActiveState=reloading*) echo active=1 ;; esac
+case $state in  # what is-enabled(1) takes for enabled
+  *FileState=enabled*|*FileState=alias|*FileState=static|*FileState=indirect|*FileState=generated)
+    echo enabled=1 ;;
+esac
 exit 0
 """
 )
@@ -146,6 +151,7 @@ def parse(output: Output) -> DockerFacts:
         daemon_error=daemon_error,
         daemon_digest=values.get("daemon_digest"),
         flags=tuple(value for key, value in told if key == "flag"),
+        config_file=values.get("configured"),
         unread="unread" in values,
         live_restore=info.get("LiveRestoreEnabled") is True,
         swarm=(info.get("Swarm") or {}).get("LocalNodeState") == "active",

@@ -16,7 +16,7 @@ from provisioner.facts import DOCKER, LOGIN, OS, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.platforms import docker_source, platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, listed
-from provisioner.steps.docker_refusals import conflict, malformed, would_stop
+from provisioner.steps.docker_refusals import conflict, unusable, would_stop
 from provisioner.traces import Trace
 
 UNIT = "docker.service"
@@ -29,7 +29,7 @@ class Docker:
 
     def check(self, facts: Facts, host: Host) -> Outcome:
         docker = facts[DOCKER]
-        refusal = _foreign(docker) or malformed(docker) or _data_elsewhere(docker, host)
+        refusal = _foreign(docker) or unusable(docker) or _data_elsewhere(docker, host)
         if refusal is not None:
             return refusal
         try:
@@ -153,9 +153,10 @@ def _service(docker: DockerFacts) -> list[Part]:
 
 
 def _membership(facts: Facts) -> list[Part]:
+    """By gpasswd(1): usermod(8) refuses users of a directory service, whom /etc/passwd lacks."""
     login = facts[LOGIN]
     if login.is_root or "docker" in login.groups:
         return []
-    join = Command.of("usermod", "-aG", "docker", login.user, sudo=True)
+    join = Command.of("gpasswd", "-a", login.user, "docker", sudo=True)
     trace = Trace("group-member", login.user, "docker")
     return [(f"{login.user} is not in the docker group", (Run(join, traces=(trace,)),))]

@@ -23,7 +23,14 @@ def would_stop(docker: DockerFacts, reason: str, *, moves: bool = False) -> Bloc
     )
 
 
-def malformed(docker: DockerFacts) -> Blocked | None:
+def unusable(docker: DockerFacts) -> Blocked | None:
+    """Where daemon.json cannot be merged, or would not be read."""
+    if docker.config_file not in (None, daemon_json.PATH):
+        return Blocked(
+            f"dockerd reads {docker.config_file} (--config-file), not {daemon_json.PATH}",
+            f"move it to {daemon_json.PATH} and take --config-file out of dockerd's command line "
+            "(systemctl cat docker), then provision again",
+        )
     if docker.daemon_error is None:
         return None
     return Blocked(

@@ -23,7 +23,7 @@ from provisioner.facts.gpu import GpuFacts
 from provisioner.facts.toolkit import CdiSpec, ToolkitFacts
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, listed
-from provisioner.steps.docker_refusals import conflict, malformed, would_stop
+from provisioner.steps.docker_refusals import conflict, unusable, would_stop
 from provisioner.traces import Trace
 
 PACKAGE_NAMES = (
@@ -53,7 +53,7 @@ class Toolkit:
         if not facts[GPU].present:
             return Satisfied("no NVIDIA GPU, no toolkit needed")
         docker = facts[DOCKER]
-        if refusal := malformed(docker) or _not_ours(docker):
+        if refusal := unusable(docker) or _not_ours(docker):
             return refusal
         try:
             wanted = merge(docker.daemon_json or {}, gpu_access(docker))
