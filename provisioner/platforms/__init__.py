@@ -32,6 +32,11 @@ def platform_of(os: OsFacts) -> Platform:
     )
 
 
+def is_supported(os: OsFacts) -> bool:
+    """Where not, a host that has everything already is left as it is."""
+    return any(platform.supports(os) for platform in ALL_PLATFORMS)
+
+
 def _why_not(os: OsFacts) -> str:
     """Support ends where NVIDIA's does: the table of its driver installation guide."""
     if os.architecture not in ARCHITECTURES:
@@ -47,4 +52,11 @@ def _why_not(os: OsFacts) -> str:
     return f"NVIDIA's driver installation guide lists only {', '.join(listed)}"
 
 
-__all__ = ["ALL_PLATFORMS", "Platform", "VendorSource", "docker_source", "platform_of"]
+__all__ = [
+    "ALL_PLATFORMS",
+    "Platform",
+    "VendorSource",
+    "docker_source",
+    "is_supported",
+    "platform_of",
+]

@@ -19,7 +19,7 @@ from provisioner.errors import BlockedError
 from provisioner.facts import GPU, KERNEL, OS, PACKAGES, Facts
 from provisioner.facts.gpu import GpuFacts
 from provisioner.hardware import choose_driver, generations_needing_open
-from provisioner.platforms import platform_of
+from provisioner.platforms import is_supported, platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
 from provisioner.steps.driver_silent import (
     differs,
@@ -82,7 +82,7 @@ def _working(facts: Facts) -> Outcome:
         )
     names = ", ".join(sorted({found.name for found in gpu.gpus}))
     seen = f"driver {gpu.driver_version} drives {len(gpu.gpus)} GPU(s): {names}{_missing(gpu)}"
-    hold = _hold_actions(_is_signed(facts), facts)
+    hold = _hold_actions(_is_signed(facts), facts) if is_supported(facts[OS]) else ()
     if hold:
         return Change(f"{seen}; unattended upgrades could replace it under a job", hold)
     return Satisfied(seen)

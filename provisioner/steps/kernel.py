@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -21,6 +22,9 @@ NO_NOUVEAU = """\
 blacklist nouveau
 options nouveau modeset=0
 """
+
+WITHOUT_HEADERS = re.compile(r"-dbg$|-dbgsym$|^linux-image-(extra|uc)-")
+"""Metapackages of debug symbols, of additional modules and of Ubuntu Core."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,11 @@ def _headers(facts: Facts) -> list[Part]:
 
 
 def _image_metapackages(kernel: KernelFacts) -> tuple[str, ...]:
-    return tuple(name for name in kernel.metapackages if name.startswith("linux-image-"))
+    return tuple(
+        name
+        for name in kernel.metapackages
+        if name.startswith("linux-image-") and not WITHOUT_HEADERS.search(name)
+    )
 
 
 def _header_metapackages(kernel: KernelFacts) -> tuple[str, ...]:

@@ -182,3 +182,6 @@ def test_parts_of_a_driver_and_their_lookalikes() -> None:
     assert installed_source({"nvidia-container-toolkit": "1", "docker.io": "1"}) is None
     assert installed_source({"nvidia-driver-580-open": "580.159.03-0ubuntu0.24.04.1"}) == "distro"
     assert installed_source({"nvidia-driver-580-open": "580.159.03-0ubuntu1"}) is None
+    assert installed_source({"cuda-drivers-570": "570.195.03-0ubuntu1"}) == "vendor"
+    assert installed_source({"nvidia-open-570": "570.195.03-0ubuntu1"}) == "vendor"
+    assert installed_source({"nvidia-open-kernel-dkms": "550.163.01-2"}) == "distro"

@@ -21,7 +21,7 @@ def look(situation: Situation) -> Iterator[Finding]:
 
 
 def _missing(situation: Situation, gpu: GpuFacts) -> Iterator[Finding]:
-    if gpu.nouveau_loaded:
+    if gpu.nouveau_loaded and not gpu.gpus:
         yield found(
             "nouveau-loaded",
             "problem",
@@ -46,8 +46,9 @@ def _missing(situation: Situation, gpu: GpuFacts) -> Iterator[Finding]:
 def _versions(situation: Situation, gpu: GpuFacts) -> Iterator[Finding]:
     loaded = gpu.module_version
     others = {"on disk": gpu.module_on_disk, "user space": gpu.library_version}
-    differing = [f"{name} {version}" for name, version in others.items() if version != loaded]
-    differing = [text for text in differing if not text.endswith("None")]
+    differing = [
+        f"{name} {version}" for name, version in others.items() if version not in (None, loaded)
+    ]
     if loaded and differing:
         yield found(
             "driver-versions-differ",
