@@ -79,7 +79,10 @@ def _seen(transport: Transport, command: Command) -> Seen:
 
 
 def _record(transport: Transport, facts: Facts, proofs: tuple[Proof, ...], at: str) -> None:
-    """Where that cannot be done, the next run proves again."""
+    """Where that cannot be done, or something could not be shown this time (a GPU was in use), the
+    next run proves again."""
+    if any(not proof.proven and not proof.simulated for proof in proofs):
+        return
     with suppress(FactUnreadable, SudoError):
         text = ProofRecord.of(fingerprint(facts), proofs, at).to_json()
         transport.run(put_command(text.encode(), PurePosixPath(PATH), mode=0o644, sudo=True))

@@ -4,16 +4,19 @@
 # a registry nor a download is needed, and runs one container of it. GPUS: the container gets all
 # GPUs and lists them; RELOAD: systemd is reloaded while it runs, after which it lists them again;
 # PRODUCT: it multiplies matrices. Standard input holds the program for that, then its kernel.
-# Prints what the container prints, with marker lines. Leaves nothing behind.
+# Prints what the container prints, with marker lines. Leaves nothing behind, also when its reader
+# is gone: a signal without a trap would end a shell before its EXIT.
 set -eu
 gpus=$1 reload=$2 product=$3 program_bytes=$4
 scratch=$(mktemp -d)
 image=
 clean_up() {
-  rm -rf -- "$scratch"
+  [ ! -s "$scratch/container" ] || docker rm -f "$(cat "$scratch/container")" >/dev/null 2>&1 || true
   [ -z "$image" ] || docker image rm -f "$image" >/dev/null 2>&1 || true
+  rm -rf -- "$scratch"
 }
 trap clean_up EXIT
+trap 'exit 1' HUP INT PIPE TERM
 root=$scratch/root
 mkdir -p "$root/usr/bin" "$root/etc" "$root/proc" "$root/dev" "$root/tmp" "$root/sys" "$root/rigup"
 for top in bin sbin lib lib64; do
@@ -81,11 +84,11 @@ echo "== done"
 '
 mkfifo "$scratch/in" "$scratch/out"
 limit=
-command -v timeout >/dev/null && limit="timeout 120"
+command -v timeout >/dev/null && limit="timeout -k 10 120"
 options=
 [ "$gpus" = 0 ] || options="--gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"
 # The standard input of the container is the only thing that keeps it: it ends with this script.
-$limit docker run -i --rm --network none $options "$image" \
+$limit docker run -i --rm --cidfile "$scratch/container" --network none $options "$image" \
   /bin/sh -c "$inside" sh "$gpus" "$product" "${python-}" <"$scratch/in" >"$scratch/out" &
 runner=$!
 exec 3>"$scratch/in" 4<"$scratch/out"
@@ -98,3 +101,4 @@ while IFS= read -r line <&4; do
 done
 exec 3>&-
 wait "$runner"
+rm -f -- "$scratch/container"

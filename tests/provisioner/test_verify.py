@@ -100,6 +100,7 @@ def test_practice_gpus_are_marked_and_never_multiply() -> None:
         "a CUDA matrix product (simulated GPUs)"
     ]
     assert host.commands[0].stdin is None
+    assert host.record, "what practice GPUs cannot show is not tried again"
 
 
 def test_module_and_user_space_of_one_version() -> None:
@@ -156,10 +157,12 @@ def test_a_matrix_product_that_is_not_right(products: str, told: str) -> None:
     [("busy GPU-1111 46\n", "in use by others"), ("no python3\n", "no python3 on the host")],
 )
 def test_a_matrix_product_that_could_not_be_tried_is_not_claimed(products: str, why: str) -> None:
-    *others, last = verify(ProvingHost(products=products), facts())
+    host = ProvingHost(products=products)
+    *others, last = verify(host, facts())
     assert all(proof.proven for proof in others)
     assert not last.proven
     assert why in last.text
+    assert not host.record, "the next run tries again"
 
 
 def test_a_host_without_gpus_still_runs_a_container() -> None:
