@@ -10,10 +10,11 @@ from provisioner.actions import Action, Run, WriteFile
 from provisioner.command import Command
 from provisioner.driver_plan import installed_source, source_of
 from provisioner.errors import BlockedError
-from provisioner.facts import GPU, NVIDIA_SERVICES, OS, PACKAGES, Facts
+from provisioner.facts import GPU, NVIDIA_SERVICES, OS, PACKAGES, SOURCES, Facts
 from provisioner.facts.nvidia_services import FABRIC_MANAGER
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
+from provisioner.steps.lookahead import installs
 from provisioner.steps.persistence import outer_machine
 from provisioner.traces import Trace
 
@@ -39,6 +40,8 @@ class FabricManager:
         if not parts:
             installed = facts[PACKAGES].versions[package]
             return Satisfied(f"{package} {installed} runs, as the driver wants")
+        if any(installs(needed) for _, needed in parts):
+            parts = [*_repository(facts, host), *parts]
         actions = tuple(action for _, needed in parts for action in needed)
         return Change(listed([reason for reason, _ in parts]), actions)
 
@@ -49,9 +52,8 @@ Part = tuple[str, tuple[Action, ...]]
 def _package(facts: Facts, host: Host) -> str:
     names = data.load("drivers")["fabric_manager"]
     os, version = facts[OS], facts[GPU].driver_version or ""
-    source = installed_source(facts[PACKAGES].versions) or source_of(facts, host)
     branch = version.partition(".")[0] or host.driver_branch or _default_branch()
-    if source == "vendor":
+    if _source(facts, host) == "vendor":
         older = [name for first, name in names["vendor_before"].items() if int(branch) < int(first)]
         return str((older or [names["vendor"]])[0]).format(branch=branch)
     if os.id not in names:
@@ -65,6 +67,21 @@ def _package(facts: Facts, host: Host) -> str:
 def _default_branch() -> str:
     branch: str = data.load("drivers")["default_branch"]
     return branch
+
+
+def _repository(facts: Facts, host: Host) -> list[Part]:
+    """NVIDIA's, where a driver of its packages works without it (an image, a local repository)."""
+    there = any("cuda" in PurePosixPath(path).name for path in facts[SOURCES].leftovers)
+    if there or not facts[GPU].gpus or _source(facts, host) != "vendor":
+        return []
+    platform = platform_of(facts[OS])
+    source = platform.vendor_source("nvidia", facts[OS], host)
+    missing = platform.source_actions(source, facts)
+    return [("NVIDIA's repository is not configured", missing)] if missing else []
+
+
+def _source(facts: Facts, host: Host) -> str:
+    return installed_source(facts[PACKAGES].versions) or source_of(facts, host)
 
 
 def _installation(package: str, facts: Facts) -> list[Part]:
