@@ -20,7 +20,17 @@ class _Need:
     """What several steps need on one file system."""
 
     mib: int = 0
+    files: int = 0
     whys: list[str] = field(default_factory=list)
+
+    def add(self, row: dict[str, Any]) -> None:
+        told = row["why"] in self.whys
+        if told and row.get("once"):
+            return
+        self.mib += row["mib"]
+        self.files += row.get("files", 0)
+        if not told:
+            self.whys.append(row["why"])
 
 
 def space_problems(situation: Situation) -> Iterator[Problem]:
@@ -56,9 +66,7 @@ def _needs(situation: Situation) -> dict[str, _Need]:
     for step in situation.ahead.installing:
         for row in table["space"].get(step, [table["space_otherwise"]]):
             need = needs.setdefault(_mount(row, situation), _Need())
-            need.mib += row["mib"]
-            if row["why"] not in need.whys:
-                need.whys.append(row["why"])
+            need.add(row)
     return needs
 
 
@@ -79,9 +87,8 @@ def _problems(mount: str, space: Space, need: _Need) -> Iterator[Problem]:
             f"({', '.join(need.whys)})",
             ROOM,
         )
-    files = data.load("preflight")["free_files"]
-    if space.free_files is not None and space.free_files < files and not space.read_only:
+    if space.free_files is not None and space.free_files < need.files and not space.read_only:
         yield Problem(
-            f"{mount} has room for {space.free_files} more files (inodes), {files} are needed",
+            f"{mount} has room for {space.free_files} more files (inodes), {need.files} are needed",
             f"delete files on {mount}: du --inodes -x {mount} | sort -n | tail",
         )
