@@ -166,7 +166,7 @@ def parse(output: Output) -> GpuFacts:
         module_on_disk=values.get("disk") or None,
         smi_installed=values.get("smi") == "1",
         gpus=tuple(_gpu(row) for row in rows),
-        driver_version=_available(rows[0]["driver"]) if rows else None,
+        driver_version=next(filter(None, (_version(row["driver"]) for row in rows)), None),
         smi_error=None if rows or not answers else " ".join(answers)[:300],
         nouveau_loaded=values.get("nouveau") == "1",
         module_flavour=values.get("flavour"),
@@ -206,6 +206,11 @@ def _gpu(row: re.Match[str]) -> Gpu:
         compute_capability=_available(row["capability"]),
         persistence=PERSISTENCE.get(row["persistence"] or ""),
     )
+
+
+def _version(text: str) -> str | None:
+    """None for anything that is no version, such as ``[N/A]`` or ``ERR!``."""
+    return text.strip() if re.fullmatch(r"\d{3,4}(\.\d+)+", text.strip()) else None
 
 
 def _library(path: str) -> str | None:
