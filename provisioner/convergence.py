@@ -178,7 +178,7 @@ class Convergence:
             self._job.standing.note(unproven=reason)
             self._tell("verify", reason)
             return
-        self._tell("verify", "running a container")
+        self._tell("verify", "proving, unless this very state is proven already")
         proofs = verify(self._job.transport, facts, force=self._job.verify_anew)
         self._job.standing.note(proofs=proofs)
-        self._tell("verify", "; ".join(proof.text for proof in proofs))
+        self._tell("verify", "; ".join(proof.text for proof in proofs if proof.proven))

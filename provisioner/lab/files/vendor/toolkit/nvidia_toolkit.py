@@ -250,8 +250,6 @@ def ctk(arguments: list[str]) -> None:
         list_devices()
     elif arguments[:1] == ["config"]:
         set_config(arguments[1:])
-    elif arguments[:1] in (["--version"], ["-v"]):
-        print(f"NVIDIA Container Toolkit CLI version {version()} (SIMULATED)")
     else:
         raise ToolkitError(f"not simulated: nvidia-ctk {' '.join(arguments)}")
 
