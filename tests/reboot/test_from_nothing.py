@@ -92,7 +92,7 @@ def test_the_newest_kernel_runs_a_module_that_was_built_for_it(
     assert inside.run("sudo dkms status").startswith(
         f"nvidia/580.173.02, {newest}, x86_64: installed"
     )
-    module = inside.run("modinfo nvidia")
+    module = inside.run("sudo modinfo nvidia")
     assert f"/lib/modules/{newest}/updates/dkms/nvidia.ko" in module
     assert f"vermagic:       {newest} " in module
     assert inside.run("cat /sys/module/nvidia/version") == "580.173.02"
