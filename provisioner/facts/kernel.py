@@ -22,7 +22,8 @@ class KernelFacts:
     bring new kernels (``linux-image-amd64``) or their headers; ``held`` those of them that may not
     be upgraded. ``secure_boot``: the kernel refuses
     unsigned modules; ``mok_enrolled``: it accepts those that DKMS signs. ``initramfs_stale``: made
-    before rigup blacklisted nouveau. ``container``: its kind, where the kernel is the outer
+    before rigup blacklisted nouveau; ``initramfs_tool`` makes one, None: this host boots without.
+    ``container``: its kind, where the kernel is the outer
     machine's. ``reboot_required``: the distribution's own sign.
     """
 

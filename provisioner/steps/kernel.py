@@ -121,11 +121,11 @@ def _nouveau(facts: Facts) -> list[Part]:
     kernel = facts[KERNEL]
     if not kernel.nouveau_installed and not facts[GPU].nouveau_loaded:
         return []
-    rebuild = platform_of(facts[OS]).rebuild_initramfs()
+    rebuild = platform_of(facts[OS]).rebuild_initramfs() if kernel.initramfs_tool else ()
     if not kernel.nouveau_blacklisted:
         file = WriteFile(PurePosixPath(BLACKLIST), NO_NOUVEAU)
         return [("nouveau is not blacklisted", (file, *rebuild))]
-    if kernel.initramfs_stale:
+    if kernel.initramfs_stale and rebuild:
         return [("the initramfs was made before nouveau was blacklisted", rebuild)]
     return []
 
