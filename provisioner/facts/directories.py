@@ -12,6 +12,7 @@ from provisioner.facts.base import Fact, Output
 @dataclass(frozen=True)
 class Directory:
     """``kind`` as stat(1) says it, None where there is nothing (or nothing that may be seen).
+    ``empty``: but for the lost+found of a fresh file system.
     ``writable``: for the login user. ``unmounted``: a mount point of fstab(5) at or above it that
     nothing is mounted on, so that what is put there would land on the disk below."""
 
@@ -40,7 +41,7 @@ printf '%s\n' "$DIRECTORIES" | while IFS= read -r path; do
   printf 'path|%s\nreal|%s\n' "$path" "$(limited readlink -m -- "$path")"
   kind=$(limited stat -L -c %F -- "$path" 2>/dev/null) || continue
   printf 'kind|%s\nowner|%s\n' "$kind" "$(stat -L -c %U -- "$path")"
-  [ -z "$(limited ls -A -- "$path" 2>&1 | head -n 1)" ] && echo 'empty|'
+  [ -z "$(limited ls -A -I lost+found -- "$path" 2>&1 | head -n 1)" ] && echo 'empty|'
   as_user test -w "$path" 2>/dev/null && echo 'writable|'
 done
 exit 0

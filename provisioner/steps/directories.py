@@ -13,7 +13,7 @@ from provisioner.traces import Trace
 OWN = 'chown -- "$2:$(id -gn -- "$2")" "$1"'
 MAKE_NEW = f'mkdir -p -- "$(dirname -- "$1")" && mkdir -m 0755 -- "$1" && {OWN}'
 """Fails where something is there already, which then was not to be seen."""
-OWN_EMPTY = f'[ -z "$(ls -A -- "$1")" ] && {OWN}'
+OWN_EMPTY = f'found=$(ls -A -I lost+found -- "$1") && [ -z "$found" ] && {OWN}'
 
 
 class Directories:

@@ -36,7 +36,7 @@ PACKAGE_NAMES = (
 
 LEFTOVER_NAMES = re.compile(r"nvidia-container|nvidia-docker")
 REMOVED = PurePosixPath("/var/lib/rigup/removed")
-SET_ASIDE = 'mkdir -p -- "$1" && mv -f -- "$2" "$1/"'
+SET_ASIDE = 'mkdir -p -- "$1" && mv -f --backup=numbered -- "$2" "$1/"'
 FRESH_SPEC = PurePosixPath("/var/run/cdi/nvidia.yaml")
 REFRESH = Command.of("systemctl", "restart", "nvidia-cdi-refresh.service", sudo=True, timeout_s=120)
 GENERATE = Command.of(
