@@ -22,7 +22,8 @@ from provisioner.steps.base import Step
 from provisioner.steps.lookahead import look_ahead
 from provisioner.transport.base import Transport
 
-PROBE_TIMEOUT_S = 90.0
+PROBE_TIMEOUT_S = 120.0
+"""More than two alternatives take that both run into the script's own limit of 45 s."""
 SHOWN = 200
 """Characters of the reason that a program gives."""
 
@@ -107,7 +108,8 @@ class Repositories:
             f"{through}; no package was touched:{listed}",
             host=self._host.name,
             remedy="give the host a way there: mirrors.http_proxy, mirrors.ca_certificates where "
-            "the network re-signs TLS, or mirrors of the repositories (docs/mirrors.md)",
+            "the network re-signs TLS, or mirrors of the repositories (docs/mirrors.md); or take a "
+            "source that the host does not need out of its list",
         )
 
 

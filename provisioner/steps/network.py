@@ -15,9 +15,11 @@ from inventory import Host
 from provisioner.actions import Action, Run, WriteFile
 from provisioner.authorities import read_authorities
 from provisioner.command import Command
+from provisioner.daemon_json import PATH as DAEMON_JSON
 from provisioner.docker_apply import RESTART, may_restart
 from provisioner.errors import BlockedError
 from provisioner.facts import DOCKER, NETWORK, OS, Facts
+from provisioner.facts.docker import DockerFacts
 from provisioner.mirrors import CA_BUNDLE, pip_conf, pip_settings, proxy_environment
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
@@ -104,6 +106,7 @@ def _docker(facts: Facts, host: Host) -> Iterator[Part]:
     if not wanted and str(DOCKER_PROXY) not in facts[NETWORK].files:
         return
     docker = facts[DOCKER]
+    _require_no_other_proxy(docker, host)
     changed = list(_files("Docker's proxy", wanted, [str(DOCKER_PROXY)], facts))
     if docker.active and (changed or docker.http_proxy != host.mirrors.http_proxy):
         if not may_restart(docker):
@@ -112,6 +115,22 @@ def _docker(facts: Facts, host: Host) -> Iterator[Part]:
         reload = Run(Command.of("systemctl", "daemon-reload", sudo=True))
         changed.append(("Docker must restart for its proxy", (reload, RESTART)))
     yield from changed
+
+
+def _require_no_other_proxy(docker: DockerFacts, host: Host) -> None:
+    """What daemon.json or the command line says wins over the environment (docs: daemon proxy
+    configuration), so that no restart would bring the inventory's."""
+    wanted = host.mirrors.http_proxy
+    proxies = (docker.daemon_json or {}).get("proxies")
+    by_file = isinstance(proxies, dict) and proxies.get("http-proxy") not in (None, wanted)
+    by_flag = "http-proxy" in docker.flags
+    if wanted in (None, docker.http_proxy) or not (by_file or by_flag):
+        return
+    place = "its command line" if by_flag else f"proxies in {DAEMON_JSON}"
+    raise BlockedError(
+        f"Docker's proxy is set by {place}, to another one than the inventory's {wanted}",
+        remedy="take it out there, or change mirrors.http_proxy in the inventory",
+    )
 
 
 def _docker_drop_in(host: Host) -> dict[str, str]:
