@@ -34,8 +34,9 @@ class NvidiaServiceFacts:
 
 
 SCRIPT = rf"""
-command -v systemctl >/dev/null || exit 0
-systemctl show -p Id -p LoadState -p UnitFileState -p ActiveState -p ExecStart {" ".join(UNITS)}
+[ -d /run/systemd/system ] || exit 0
+limited systemctl show -p Id -p LoadState -p UnitFileState -p ActiveState -p ExecStart \
+  {" ".join(UNITS)} || exit 4
 for unit in {" ".join(UNITS)}; do
   for link in /etc/systemd/system/*.wants/"$unit"; do [ -L "$link" ] && echo "Wanted=$unit"; done
 done
@@ -49,6 +50,8 @@ ENABLED = ("enabled", "enabled-runtime", "alias")
 
 
 def parse(output: Output) -> NvidiaServiceFacts:
+    if output.exit_code != 0:
+        raise ValueError("systemd does not answer")
     blocks = [dict(_pairs(block)) for block in re.split(r"\n\s*\n", output.text)]
     units = {block["Id"]: block for block in blocks if "Id" in block}
     linked = set(re.findall(r"^Wanted=(\S+)$", output.text, re.MULTILINE))

@@ -164,6 +164,14 @@ def _wrong_flavour(plan: DriverPlan, facts: Facts) -> tuple[str, ...]:
 
 
 def _switch(plan: DriverPlan, wrong: Sequence[str], facts: Facts, host: Host) -> Outcome:
+    """Never under a program that computes on those GPUs that do work."""
+    if users := facts[GPU].processes:
+        told = _some([f"{user.pid} {user.name} of {user.user}" for user in users])
+        return Blocked(
+            f"some of these GPUs need {plan.choice.flavour} modules ({plan.choice.why}), and "
+            f"others are in use: {told}",
+            "provision again when these programs have ended",
+        )
     return Change(
         f"these GPUs need {plan.choice.flavour} modules ({plan.choice.why}), and "
         f"{', '.join(wrong)} is installed",
