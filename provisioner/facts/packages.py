@@ -18,6 +18,8 @@ WATCHED = (
         "firmware-nvidia-*",
         "cuda-drivers*",
         "kmod-nvidia*",
+        "akmod-nvidia*",
+        "xorg-x11-drv-nvidia*",
         "linux-*-nvidia-*",
     ),
     *("linux-headers-*", "kernel*-devel*", "kernel*-modules-extra*", "dkms", "mokutil"),

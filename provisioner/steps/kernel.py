@@ -108,11 +108,12 @@ def _nothing_to_build(facts: Facts) -> str:
 def _kept_buildable(facts: Facts) -> Outcome:
     """A driver that works stays as it is; DKMS must be able to build it for the next kernel."""
     kernel = facts[KERNEL]
-    built_here = any("dkms" in name for name in driver_parts(facts[PACKAGES].versions))
-    parts = _headers(facts) if built_here else []
-    if parts:
-        actions = tuple(action for _, needed in parts for action in needed)
-        return Change(listed([reason for reason, _ in parts]), actions)
+    parts = driver_parts(facts[PACKAGES].versions)
+    built_here = any("dkms" in name or name.startswith("akmod-") for name in parts)
+    needed = _headers(facts) if built_here else []
+    if needed:
+        actions = tuple(action for _, some in needed for action in some)
+        return Change(listed([reason for reason, _ in needed]), actions)
     waiting = f"; {kernel.next} takes over at the next boot" * (kernel.next != kernel.running)
     return Satisfied(f"kernel {kernel.running} has its module{waiting}")
 
