@@ -9,23 +9,59 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from inventory import Host
-from provisioner.actions import run_checked
 from provisioner.command import Command
 from provisioner.daemon_json import KeyConflict
+from provisioner.errors import StepFailed
 from provisioner.facts.docker import DockerFacts
 from provisioner.traces import Trace
 from provisioner.transport.base import Transport
-from provisioner.transport.upload import put_command
 
 PATH = PurePosixPath("/etc/containerd/config.toml")
 NEW_FILE = "version = 2\n"
 """containerd 1.6 to 2.x read this version."""
+TIMEOUT_S = 300.0
+SCRIPT = r"""
+set -eu
+file=$1
+others=
+for space in $(ctr namespaces ls -q); do
+  case $space in moby | plugins.moby) continue ;; esac
+  [ -z "$(ctr -n "$space" containers ls -q; ctr -n "$space" images ls -q)" ] ||
+    others="$others $space"
+done
+if [ -n "$others" ]; then
+  echo "containerd keeps images of others too (namespaces$others), which would be lost to them" >&2
+  exit 75
+fi
+mkdir -p "$(dirname "$file")"
+new=$file.rigup-new old=$file.rigup-old
+trap 'rm -f -- "$new"' EXIT
+cat > "$new"
+chmod 644 "$new"
+rm -f -- "$old"
+if [ -e "$file" ]; then
+  cp -p -- "$file" "$file.rigup-backup-$(date -r "$file" +%Y%m%dT%H%M%S)"
+  cp -p -- "$file" "$old"
+fi
+sync "$new" 2>/dev/null || sync
+mv -f -- "$new" "$file"
+systemctl restart containerd.service || {
+  if [ -e "$old" ]; then mv -f -- "$old" "$file"; else rm -f -- "$file"; fi
+  systemctl reset-failed containerd.service 2>/dev/null || true
+  echo "containerd does not come up with another root; $file is as it was" >&2
+  systemctl restart containerd.service || echo "nor does it with its own" >&2
+  exit 76
+}
+rm -f -- "$old"
+"""
 ROOT = re.compile(r"^\s*root\s*=\s*(?P<value>.*?)\s*(#.*)?$", re.M)
 
 
 @dataclass(frozen=True)
 class ConfigureContainerd:
-    """Set containerd's root, nothing else, and restart it."""
+    """Set containerd's root, nothing else, and restart it. Where others keep images there too
+    (Kubernetes, nerdctl), or containerd does not come up, everything is as it was and this fails.
+    """
 
     root: str
     content: str
@@ -39,9 +75,16 @@ class ConfigureContainerd:
         return f"set root = {json.dumps(self.root)} in {PATH}, systemctl restart containerd.service"
 
     def apply(self, transport: Transport) -> None:
-        run_checked(transport, put_command(self.content.encode(), PATH, mode=0o644, sudo=True))
-        restart = Command.of("systemctl", "restart", "containerd.service", sudo=True, timeout_s=180)
-        run_checked(transport, restart)
+        words = (SCRIPT, str(PATH))
+        content = self.content.encode()
+        result = transport.run(Command.sh(*words, sudo=True, stdin=content, timeout_s=TIMEOUT_S))
+        if not result.ok:
+            raise StepFailed(
+                result.tail or f"{PATH} could not be changed",
+                host=transport.host_name,
+                remedy="take docker_data_root out of the inventory, or move containerd's root by "
+                "hand; journalctl -u containerd.service",
+            )
 
 
 def containerd_action(docker: DockerFacts, host: Host) -> ConfigureContainerd | None:
