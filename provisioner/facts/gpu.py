@@ -47,7 +47,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class GpuProcess:
-    """A process that computes on a GPU; ``?`` where ps does not show who or what it is."""
+    """A process that computes on a GPU; ``?`` where ps does not show who or what it is.
+
+    ``gpu_uuid`` is None where nvidia-smi fails: programs that were started before may compute on,
+    and are known by holding /dev/nvidia-uvm, which only CUDA opens.
+    """
 
     pid: int
     user: str
@@ -124,6 +128,7 @@ LIMIT_S=@SMI_LIMIT_S@
 ask() { limited nvidia-smi --format=csv,noheader,nounits "$@" 2>&1; }
 list() { ask "--query-gpu=index,uuid,driver_version,memory.total,$1persistence_mode,name"; }
 without_capability() { list '' | sed 's/^\([^,]*,[^,]*,[^,]*,[^,]*,\)/\1 [N\/A],/'; }
+asked=1 pids=
 if command -v nvidia-smi >/dev/null; then
   echo smi=1
   {
@@ -134,13 +139,22 @@ if command -v nvidia-smi >/dev/null; then
       *) echo "$told"; [ $status = 0 ] || echo "nvidia-smi ended with status $status" ;;
     esac
   } | sed 's/^/gpu|/' &
-  users=$(ask --query-compute-apps=gpu_uuid,pid | grep '^GPU-' | head -n 256)
+  apps=$(ask --query-compute-apps=gpu_uuid,pid)
+  asked=$?
   wait
-  if [ -n "$users" ]; then
-    echo "$users" | sed 's/^/app|/'
-    ps -o pid=,user:32=,comm= -p "$(echo "$users" | sed 's/.*, *//' | sort -u | paste -sd, -)" |
-      sed 's/^ */ps|/'
-  fi
+  echo "$apps" | grep '^GPU-' | head -n 256 | sed 's/^/app|/'
+  pids=$(echo "$apps" | sed -n 's/^GPU-.*, *//p')
+fi
+if [ $asked != 0 ] && [ -e /dev/nvidia-uvm ]; then
+  root=
+  as_root true 2>/dev/null && root=as_root
+  pids=$($root find /proc/[0-9]*/fd -lname /dev/nvidia-uvm 2>/dev/null |
+    sed 's|.*/proc/\([0-9]*\)/fd/.*|\1|')
+  [ -z "$pids" ] || echo "$pids" | sort -u | head -n 256 | sed 's/^/holds|/'
+fi
+if [ -n "$pids" ]; then
+  ps -o pid=,user:32=,comm= -p "$(echo "$pids" | sort -u | head -n 256 | paste -sd, -)" |
+    sed 's/^ */ps|/'
 fi
 exit 0
 """.replace("@SMI_LIMIT_S@", str(SMI_LIMIT_S))
@@ -150,6 +164,7 @@ ROW = re.compile(
     r"(?P<capability>[^,]+), (?:(?P<persistence>Enabled|Disabled|N/A|\[[^],]+\]), )?(?P<name>.+)$"
 )
 APP = re.compile(r"^(GPU-[\w-]+), (\d+)$")
+HOLDS = re.compile(r"holds\|(\d+)")
 PROCESS = re.compile(r"^(\d+) +(\S+) +(.+)$")
 LICENSES = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
 PERSISTENCE = {"Enabled": True, "Disabled": False}
@@ -225,10 +240,13 @@ def _processes(lines: list[str]) -> list[GpuProcess]:
         for line in lines
         if line.startswith("ps|") and (row := PROCESS.match(line[3:].strip()))
     }
-    apps = [
-        row for line in lines if line.startswith("app|") and (row := APP.match(line[4:].strip()))
+    users: list[tuple[str, str | None]] = [
+        (row[2], row[1])
+        for line in lines
+        if line.startswith("app|") and (row := APP.match(line[4:].strip()))
     ]
-    return [GpuProcess(int(app[2]), *told.get(app[2], ("?", "?")), app[1]) for app in apps]
+    users += [(row[1], None) for line in lines if (row := HOLDS.fullmatch(line))]
+    return [GpuProcess(int(pid), *told.get(pid, ("?", "?")), uuid) for pid, uuid in users]
 
 
 def _available(text: str) -> str | None:

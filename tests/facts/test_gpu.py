@@ -17,7 +17,7 @@ ROW = "0, GPU-aaaa, 580.173.02, 81559, 9.0, Enabled, NVIDIA H100 80GB HBM3"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for folder in ("bin", "sys/bus/pci/devices", "sys/module", "proc/driver/nvidia"):
+    for folder in ("bin", "sys/bus/pci/devices", "sys/module", "proc/driver/nvidia", "dev"):
         (tmp_path / folder).mkdir(parents=True)
     for program in ("modinfo", "ldconfig"):
         nvidia_program(tmp_path, program, "exit 1")
@@ -40,7 +40,9 @@ def device(root: Path, address: str, vendor: str, kind: str, id_: str, driver: s
 
 
 def gpu(root: Path) -> GpuFacts:
-    script = re.sub(r"(?<!\w)/(sys|proc|etc)\b", lambda found: f"{root}{found[0]}", SCRIPT)
+    script = re.sub(
+        r"(?<!\w)/(sys|proc|etc|dev/nvidia)\b", lambda found: f"{root}{found[0]}", SCRIPT
+    )
     path = f'PATH="{root}/bin:$PATH"\n'
     done = subprocess.run(
         ["sh", "-s"], input=PRELUDE + path + script, capture_output=True, text=True, timeout=60
@@ -86,6 +88,17 @@ def test_a_failing_nvidia_smi_says_why_with_its_status(root: Path) -> None:
         "Failed to initialize NVML: Unknown Error nvidia-smi ended with status 255"
     )
     assert (found.gpus, found.processes) == ((), ())
+
+
+def test_programs_that_compute_on_while_nvidia_smi_fails(root: Path) -> None:
+    nvidia_program(root, "nvidia-smi", "echo 'Driver/library version mismatch'; exit 18")
+    (root / "dev/nvidia-uvm").touch()
+    for pid, held in ((os.getpid(), "nvidia-uvm"), (4194999, "nvidia-uvm"), (1, "nvidia0")):
+        (root / f"proc/{pid}/fd").mkdir(parents=True)
+        (root / f"proc/{pid}/fd/7").symlink_to(root / "dev" / held)
+    hidden, mine = sorted(gpu(root).processes, key=lambda one: one.user != "?")
+    assert (mine.pid, mine.gpu_uuid) == (os.getpid(), None)
+    assert (hidden.pid, hidden.user) == (4194999, "?")
 
 
 def test_a_driver_that_does_not_know_compute_capability_still_lists_its_gpus(root: Path) -> None:
