@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from provisioner.facts.base import PRELUDE, Output
-from provisioner.facts.gpu import SCRIPT, GpuFacts, parse
+from provisioner.facts.gpu import GpuFacts, parse
+from provisioner.facts.gpu_script import SCRIPT
 
 ROW = "0, GPU-aaaa, 580.173.02, 81559, 9.0, Enabled, NVIDIA H100 80GB HBM3"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from provisioner.facts.base import Fact, Output
-from provisioner.facts.gpu import SMI_LIMIT_S
+from provisioner.facts.gpu_script import SMI_LIMIT_S
 
 WANTED = (
     *("index", "pci.bus_id", "persistence_mode", "ecc.errors.uncorrected.volatile.total"),
