@@ -16,6 +16,7 @@ from provisioner.actions import Action
 from provisioner.errors import StepFailed, TransportError
 from provisioner.facts import OS, PENDING, Facts, FactUnreadable
 from provisioner.host_job import Job, gather_facts
+from provisioner.host_lock import HostLock
 from provisioner.plan import check
 from provisioner.reachability import Repositories
 from provisioner.reboot import Reboots
@@ -44,6 +45,7 @@ class Convergence:
         self._steps = steps
         self._progress = progress
         self._sleep = sleep
+        self._lock = HostLock(job.transport)
         self._repositories = Repositories(
             job.transport, job.host, steps, lambda text: self._tell("network", text)
         )
@@ -144,6 +146,7 @@ class Convergence:
 
     def _apply(self, step: Step, change: Change, facts: Facts) -> None:
         self._job.stop.check()
+        self._lock.hold()
         if installs(change.actions):
             self._repositories.require(facts)
         journal.record(self._job.transport, step.name, change.actions, facts)
@@ -155,6 +158,7 @@ class Convergence:
 
     def _reboot(self, step: Step, change: Change, facts: Facts) -> None:
         self._job.stop.check()
+        self._lock.hold()
         self._reboots.reboot(step.name, change.reason, facts[OS].boot_id)
         self._job.standing.doing("reboot")
         self._job.standing.note(reboots=self._reboots.done)
