@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from provisioner import data
@@ -43,8 +43,9 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
     """
     table = data.load("drivers")
     branch = wanted_branch or table["default_branch"]
-    found = {gpu.device: generation(gpu.device) for gpu in gpus}
-    _refuse_ancient(found)
+    devices = [gpu.device for gpu in gpus]
+    ancient = _ancient(devices)
+    found = {device: generation(device) for device in devices if device not in ancient}
     names = {name for name in found.values() if name}
     old = sorted(names & set(table["branches"]["580"]["last_for"]))
     new = sorted(names & set(table["open_required"]))
@@ -57,18 +58,22 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
     _refuse_branch(branch, old, new)
     early = int(branch) < int(table["open_from"]) and not new
     flavour = "proprietary" if old or early else "open"
-    seen = ", ".join(f"{device} {name or 'unknown, so newer'}" for device, name in found.items())
-    return DriverChoice(branch, flavour, f"PCI {seen}")
+    seen = [f"{device} {name or 'unknown, so newer'}" for device, name in found.items()]
+    seen += [f"{device} older than Maxwell, left out" for device in ancient]
+    return DriverChoice(branch, flavour, f"PCI {', '.join(seen)}")
 
 
-def _refuse_ancient(found: Mapping[str, str | None]) -> None:
+def _ancient(devices: Sequence[str]) -> tuple[str, ...]:
+    """Those that no supported driver drives; it leaves them alone ("will ignore this GPU", says the
+    kernel log) and drives the others. Raises BlockedError where there are no others."""
     oldest = min(int(row["from"], 16) for row in data.load("drivers")["generations"])
-    ancient = [device for device in found if int(device, 16) < oldest]
-    if ancient:
+    ancient = tuple(dict.fromkeys(device for device in devices if int(device, 16) < oldest))
+    if ancient and not set(devices) - set(ancient):
         raise BlockedError(
             f"GPU {', '.join(ancient)} is older than Maxwell, which no supported driver drives",
             remedy="take it out of the host",
         )
+    return ancient
 
 
 def _refuse_branch(branch: str, old: Sequence[str], new: Sequence[str]) -> None:

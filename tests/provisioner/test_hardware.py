@@ -107,7 +107,7 @@ def test_one_old_gpu_decides_for_all() -> None:
     [
         (("0x1db1", "0x2901"), None, "no driver drives volta"),
         (("0x2901",), "535", "does not drive blackwell GPUs yet"),
-        (("0x102d", "0x2330"), None, "0x102d is older than Maxwell"),
+        (("0x102d", "0x11b4"), None, "0x102d, 0x11b4 is older than Maxwell"),
     ],
 )
 def test_what_no_driver_can_do_is_refused_with_a_remedy(
