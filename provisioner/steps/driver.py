@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -205,7 +206,8 @@ def _has_all(names: Sequence[str], facts: Facts) -> bool:
 
 
 def _is_signed(facts: Facts) -> bool:
-    return any(name.startswith("linux-modules-nvidia-") for name in facts[PACKAGES].versions)
+    """Ubuntu's prebuilt modules have the branch in their name, those of nvidia-fs have none."""
+    return any(re.match(r"linux-modules-nvidia-\d", name) for name in facts[PACKAGES].versions)
 
 
 def _with_hold(outcome: Outcome, signed: bool, facts: Facts) -> Outcome:
