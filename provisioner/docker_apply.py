@@ -19,7 +19,9 @@ from provisioner.transport.base import Transport
 How = Literal["restart", "reload", "none"]
 """A reload makes dockerd take over live-restore, runtimes and features (docs: dockerd reference,
 configuration reload behaviour); log options, limits, cgroup driver and data-root need a restart."""
-RESTART_TIMEOUT_S = 300.0
+RESTART_TIMEOUT_S = 600.0
+"""Docker's own unit waits for ever (TimeoutStartSec=0). The script below gives Docker less than
+half of this, so that it can put the old file back where Docker hangs with the new one."""
 
 RESTART = Run(
     Command.sh(
@@ -82,7 +84,7 @@ put_back() {
   if [ "$present" = none ]; then rm -f -- "$target"; else mv -f -- "$old" "$target"; fi
   rm -f -- "$unread"
   systemctl reset-failed docker.service docker.socket 2>/dev/null || true
-  if systemctl "$how" docker.service; then
+  if timeout 270 systemctl "$how" docker.service; then
     echo "the file is as it was, and Docker runs with it" >&2
   else
     echo "the file is as it was, but Docker does not come up with it either" >&2
@@ -92,10 +94,10 @@ put_back() {
 case $how in
   restart)
     systemctl reset-failed docker.service 2>/dev/null || true
-    systemctl restart docker.service || put_back
+    timeout 270 systemctl restart docker.service || put_back
     rm -f -- "$unread"
     ;;
-  reload) systemctl reload docker.service || put_back ;;
+  reload) timeout 270 systemctl reload docker.service || put_back ;;
 esac
 rm -f -- "$old"
 """
