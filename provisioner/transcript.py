@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,8 @@ from provisioner.transport.base import OutputSink, Session, Transport
 from provisioner.transport.upload import put_command
 
 OUTPUT_KEPT = 65536
+URL_LOGIN = re.compile(r"://[^/@\s]*@")
+"""A host's own files may hold passwords in addresses (a proxy in daemon.json)."""
 
 
 class Transcript:
@@ -74,4 +77,5 @@ class RecordingTransport:
 
 
 def _shown(output: bytes) -> list[str]:
-    return output[-OUTPUT_KEPT:].decode("utf-8", "replace").splitlines()
+    text = output[-OUTPUT_KEPT:].decode("utf-8", "replace")
+    return URL_LOGIN.sub("://***@", text).splitlines()

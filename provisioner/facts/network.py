@@ -23,9 +23,10 @@ class NetworkFacts:
 
 # The last full line of a certificate is of its signature, so no two have it in common.
 SCRIPT = rf"""
+shown() {{ head -c 16384 "$1" | sed 's|://[^/@ ]*@|://***@|g'; }}  # passwords stay on the host
 for file in /etc/apt/apt.conf.d/90rigup-* /etc/profile.d/rigup-*.sh /etc/pip.conf \
     /etc/systemd/system/docker.service.d/rigup-proxy.conf; do
-  [ -f "$file" ] && printf 'file|%s|%s\n' "$file" "$(head -c 16384 "$file" | base64 | tr -d '\n')"
+  [ -f "$file" ] && printf 'file|%s|%s\n' "$file" "$(shown "$file" | base64 | tr -d '\n')"
 done
 for file in /usr/local/share/ca-certificates/rigup-*.crt /etc/pki/trust/anchors/rigup-*.crt \
     /etc/pki/ca-trust/source/anchors/rigup-*.crt; do

@@ -100,3 +100,14 @@ def test_a_second_run_appends(path: Path) -> None:
         transcript.note(word)
         transcript.close()
     assert [line.split()[-1] for line in path.read_text().splitlines()] == ["first", "second"]
+
+
+def test_logins_in_the_addresses_of_a_hosts_own_files_are_not_in_it(path: Path) -> None:
+    told = b'"http-proxy": "http://alice:hunter2@proxy.example:3128", mail to a@b\n'
+    host = FakeTransport(lambda command: Result(command, 0, told))
+    transcript = Transcript(path)
+    RecordingTransport(host, transcript).run(Command.of("cat", "/etc/docker/daemon.json"))
+    transcript.close()
+    text = path.read_text()
+    assert "hunter2" not in text
+    assert '"http://***@proxy.example:3128", mail to a@b' in text
