@@ -56,10 +56,10 @@ class Host:
     inventory's host that ``jump`` names, None where ``jump`` is any other [user@]host[:port].
     ``docker_source`` is distro, vendor (Docker's repository) or auto: the distribution's where it
     has one. ``driver_source`` is vendor (NVIDIA's repository), distro (the distribution's own
-    archive) or auto: the one that is there already, else vendor, except where Secure Boot takes only the
-    archive's signed modules. ``workspace`` and ``data_directories`` are absolute paths that the
-    login user shall own; ``docker_data_root`` is where Docker and containerd keep images, None for
-    their default.
+    archive) or auto: the one that is there already, else vendor, except where Secure Boot takes
+    only the archive's signed modules. ``workspace`` and ``data_directories`` are absolute paths
+    that the login user shall own; ``docker_data_root`` is where Docker and containerd keep images,
+    None for their default.
     """
 
     name: str

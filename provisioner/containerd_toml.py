@@ -4,7 +4,6 @@ so that Docker's data-root alone does not move them."""
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -17,12 +16,11 @@ from provisioner.traces import Trace
 from provisioner.transport.base import Transport
 
 PATH = PurePosixPath("/etc/containerd/config.toml")
-NEW_FILE = "version = 2\n"
-"""containerd 1.6 to 2.x read this version."""
 TIMEOUT_S = 300.0
 SCRIPT = r"""
 set -eu
 file=$1
+export LINE="root = $2"
 others=
 for space in $(ctr namespaces ls -q); do
   case $space in moby | plugins.moby) continue ;; esac
@@ -36,12 +34,17 @@ fi
 mkdir -p "$(dirname "$file")"
 new=$file.rigup-new old=$file.rigup-old
 trap 'rm -f -- "$new"' EXIT
-cat > "$new"
-chmod 644 "$new"
 rm -f -- "$old"
 if [ -e "$file" ]; then
+  cp -p -- "$file" "$new"
+  awk '!done && /^[ \t]*\[/ { print ENVIRON["LINE"]; done = 1 }
+    { print }
+    END { if (!done) print ENVIRON["LINE"] }' "$file" > "$new"
   cp -p -- "$file" "$file.rigup-backup-$(date -r "$file" +%Y%m%dT%H%M%S)"
   cp -p -- "$file" "$old"
+else
+  printf 'version = 2\n%s\n' "$LINE" > "$new"  # containerd 1.6 to 2.x read this version
+  chmod 644 "$new"
 fi
 sync "$new" 2>/dev/null || sync
 mv -f -- "$new" "$file"
@@ -54,17 +57,16 @@ systemctl restart containerd.service || {
 }
 rm -f -- "$old"
 """
-ROOT = re.compile(r"^\s*root\s*=\s*(?P<value>.*?)\s*(#.*)?$", re.M)
 
 
 @dataclass(frozen=True)
 class ConfigureContainerd:
-    """Set containerd's root, nothing else, and restart it. Where others keep images there too
-    (Kubernetes, nerdctl), or containerd does not come up, everything is as it was and this fails.
+    """Set containerd's root, a line before the first table, and restart it. Where others keep
+    images there too (Kubernetes, nerdctl), or containerd does not come up, everything is as it was
+    and this fails.
     """
 
     root: str
-    content: str
     label: str = "set containerd's root"
 
     @property
@@ -75,9 +77,8 @@ class ConfigureContainerd:
         return f"set root = {json.dumps(self.root)} in {PATH}, systemctl restart containerd.service"
 
     def apply(self, transport: Transport) -> None:
-        words = (SCRIPT, str(PATH))
-        content = self.content.encode()
-        result = transport.run(Command.sh(*words, sudo=True, stdin=content, timeout_s=TIMEOUT_S))
+        words = (SCRIPT, str(PATH), json.dumps(self.root))
+        result = transport.run(Command.sh(*words, sudo=True, timeout_s=TIMEOUT_S))
         if not result.ok:
             raise StepFailed(
                 result.tail or f"{PATH} could not be changed",
@@ -92,24 +93,6 @@ def containerd_action(docker: DockerFacts, host: Host) -> ConfigureContainerd | 
     if host.docker_data_root is None or not docker.containerd_store:
         return None
     root = f"{host.docker_data_root}/containerd-root"
-    content = with_root(docker.containerd_config, root)
-    return None if content is None else ConfigureContainerd(root, content)
-
-
-def with_root(text: str | None, root: str) -> str | None:
-    """``text`` (None: no file) with that root, None where it has it already."""
-    value = json.dumps(root)
-    top, tables = _split(NEW_FILE if text is None else text)
-    found = ROOT.search(top)
-    if found is None:
-        return f"{top}root = {value}\n{tables}"
-    if found["value"].strip("\"'") == root:
-        return None
-    raise KeyConflict(f"root in {PATH}", found["value"])
-
-
-def _split(text: str) -> tuple[str, str]:
-    """Top-level keys stand before the first table."""
-    first = re.search(r"^[ \t]*\[", text, re.M)
-    end = len(text) if first is None else first.start()
-    return text[:end], text[end:]
+    if docker.containerd_root not in (None, root):
+        raise KeyConflict(f"root in {PATH}", docker.containerd_root)
+    return None if docker.containerd_root == root else ConfigureContainerd(root)

@@ -20,6 +20,7 @@ from provisioner.facts import DOCKER, LOGIN, OS, PACKAGES, Facts, gather
 from provisioner.facts.occupants import OCCUPANTS
 from provisioner.fleet import Pace
 from provisioner.host_job import Job, reported
+from provisioner.host_lock import HostLock
 from provisioner.journal import Entry
 from provisioner.platforms import Platform, platform_of
 from provisioner.provisioning import on_hosts
@@ -86,6 +87,7 @@ class _Uninstall:
         self._wishes = wishes
         self._progress = progress
         self._stays: list[str] = []
+        self._lock = HostLock(job.transport)
 
     def run(self) -> None:
         self._tell("journal", "reading")
@@ -173,6 +175,7 @@ class _Uninstall:
             raise BlockedError("not confirmed; nothing was removed")
 
     def _take_back(self, step: str, removal: Removal) -> None:
+        self._lock.hold()
         self._job.standing.begin(step, "taking back")
         for action in removal.actions:
             self._job.stop.check()

@@ -23,7 +23,7 @@ class DockerFacts:
     options; ``config_file``: the one that it was told to read. ``unread``: the engine has not read
     all of its configuration. ``root``: where its data lies, of which there are ``images`` and
     ``containers``; ``running``: names of those that run. ``containerd_store``: images lie in
-    containerd's own root, whose configuration is ``containerd_config`` (None: no file).
+    containerd's own root; ``containerd_root``: what its configuration sets that to.
     ``nofile_limit``: the most open files that the engine can give, None where it may raise limits.
     ``http_proxy``: the running engine's.
     """
@@ -53,7 +53,7 @@ class DockerFacts:
     containers: int = 0
     running: tuple[str, ...] = ()
     containerd_store: bool = False
-    containerd_config: str | None = None
+    containerd_root: str | None = None
     nofile_limit: int | None = None
 
 
@@ -76,7 +76,11 @@ show() {  # a file's lines and digest; says so where it may not be read
   echo "$1_digest=$($read "$2" | sha256sum | cut -c -64)"
 }
 show daemon /etc/docker/daemon.json
-show containerd /etc/containerd/config.toml
+toml=/etc/containerd/config.toml
+if [ -e $toml ]; then  # its tables may hold a registry's password
+  top='/^[[:space:]]*\[/,$d; s/^[[:space:]]*root[[:space:]]*=[[:space:]]*/containerd_root=/p'
+  sed -n "$top" $toml 2>/dev/null || as_root sed -n "$top" $toml || echo containerd_unreadable=1
+fi
 [ -e """
     + UNREAD
     + r""" ] && echo unread=1
@@ -160,7 +164,7 @@ def parse(output: Output) -> DockerFacts:
         containers=int(info.get("Containers") or 0),
         running=tuple(value for key, value in told if key == "running"),
         containerd_store="io.containerd.snapshotter" in str(info.get("DriverStatus")),
-        containerd_config=_file(lines, "containerd", values),
+        containerd_root=_toml_string(values.get("containerd_root")),
         nofile_limit=_nofile_limit(values),
     )
 
@@ -170,6 +174,10 @@ def _file(lines: list[str], name: str, values: dict[str, str]) -> str | None:
         return None
     start = f"{name}|"
     return "\n".join(line[len(start) :] for line in lines if line.startswith(start)) + "\n"
+
+
+def _toml_string(value: str | None) -> str | None:
+    return None if value is None else re.sub(r"\s+#.*$", "", value).strip().strip("\"'")
 
 
 def _nofile_limit(values: dict[str, str]) -> int | None:

@@ -21,7 +21,7 @@ from provisioner.facts import DOCKER, GPU, OS, PACKAGES, SOURCES, TOOLKIT, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.facts.gpu import GpuFacts
 from provisioner.facts.toolkit import CdiSpec, ToolkitFacts
-from provisioner.platforms import platform_of
+from provisioner.platforms import is_supported, platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, listed
 from provisioner.steps.docker_refusals import conflict, unusable, would_stop
 from provisioner.traces import Trace
@@ -129,7 +129,7 @@ def _holds(facts: Facts) -> list[Part]:
     if _why_install(facts) is not None or set(PACKAGE_NAMES) - set(_packages(facts)):
         return []
     loose = [name for name in PACKAGE_NAMES if name not in facts[PACKAGES].held]
-    if not loose:
+    if not loose or not is_supported(facts[OS]):
         return []
     hold = platform_of(facts[OS]).hold(*loose)
     return [("the toolkit's packages may be upgraded apart from each other", hold)]
