@@ -79,7 +79,7 @@ show daemon /etc/docker/daemon.json
 toml=/etc/containerd/config.toml
 if [ -e $toml ]; then  # its tables may hold a registry's password
   top='/^[[:space:]]*\[/,$d; s/^[[:space:]]*root[[:space:]]*=[[:space:]]*/containerd_root=/p'
-  sed -n "$top" $toml 2>/dev/null || as_root sed -n "$top" $toml || echo containerd_unreadable=1
+  sed -n "$top" $toml 2>/dev/null || as_root sed -n "$top" $toml
 fi
 [ -e """
     + UNREAD
