@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from provisioner.command import Secret
 from provisioner.errors import BlockedError, UsageError
 from provisioner.parallel import MAX_AT_ONCE
+from provisioner.terminal import says_yes
 
 if TYPE_CHECKING:  # no other command needs what provisioning does
     from provisioner.fleet import Pace
@@ -96,5 +97,5 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise BlockedError("this needs a person's yes", remedy="compare it, then add --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+    if not says_yes(f"{question} [y/N] "):
         raise BlockedError("not confirmed; nothing was changed")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from provisioner.errors import BlockedError
 from provisioner.reboot import RebootPolicy
+from provisioner.terminal import says_yes
 from provisioner.text import printable
 
 MOST_SHOWN = 20_000
@@ -50,7 +51,4 @@ def _asked(host: str, warning: str) -> bool:
 def _answer(question: str) -> bool:
     """One question at a time, however many hosts want one."""
     with _ONE_QUESTION:
-        try:
-            return input(question).strip().lower() in ("y", "yes")
-        except EOFError:
-            return False
+        return says_yes(question)

@@ -110,6 +110,7 @@ class Reboots:
                 "provision again",
             )
         self._require_agreement(step)
+        self._sleep(0)  # a yes that comes after ctrl-c, or after the host's time, is none
         asked = PendingReboot(step, boot_id, self._clock())
         self._ask(asked)
         self._steps.append(step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,15 @@ def note(text: str) -> None:
     threads do not mix."""
     sys.stderr.write(printable(as_typed(text), limit=NOTE_LIMIT) + "\n")
     sys.stderr.flush()
+
+
+def says_yes(question: str) -> bool:
+    """A person's answer at the terminal; ctrl-d is a no. Asked on stderr, for stdout may be a pipe.
+    Read past Python's buffer: a thread that waits there for ever would spoil the program's end."""
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    answer = os.read(sys.stdin.fileno(), 4096).decode(errors="replace")
+    return answer.strip().lower() in ("y", "yes")
 
 
 def write_bytes(data: bytes) -> None:

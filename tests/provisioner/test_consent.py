@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -16,19 +16,26 @@ Typed = Callable[[str | None], list[str]]
 
 
 @pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch) -> Typed:
+def typed(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Typed:
     """A terminal at which somebody types that answer (None: nobody, ctrl-d); what was asked."""
     asked: list[str] = []
 
     def answer_with(answer: str | None) -> list[str]:
-        def ask(question: str) -> str:
+        def write(question: str) -> int:
             asked.append(question)
-            if answer is None:
-                raise EOFError
-            return answer
+            if answer is not None:
+                keyboard.write(f"{answer}\n")
+            return len(question)
 
-        monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-        monkeypatch.setattr(builtins, "input", ask)
+        reading, writing = os.pipe()
+        terminal, keyboard = os.fdopen(reading), os.fdopen(writing, "w", buffering=1)
+        request.addfinalizer(terminal.close)
+        request.addfinalizer(keyboard.close)
+        if answer is None:
+            keyboard.close()
+        monkeypatch.setattr(terminal, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys.stderr, "write", write)
         return asked
 
     return answer_with
@@ -75,19 +82,27 @@ def test_what_a_host_says_cannot_pose_as_something_else(typed: Typed) -> None:
     assert "\x1b" not in asked[0]
 
 
+def test_a_question_is_no_result(typed: Typed, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json | jq``: stdout holds results only, and who is asked must see it."""
+    asked = typed("y")
+    assert consent.reboot_policy(True, False, 60).agree("gpu01", "")
+    assert asked
+    assert capsys.readouterr().out == ""
+
+
 def test_hosts_ask_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once: list[int] = []
     asking = threading.Semaphore(0)
 
-    def ask(question: str) -> str:
+    def ask(question: str) -> bool:
         at_once.append(1)
         asking.acquire(timeout=0.05)
         assert sum(at_once) == 1
         at_once.pop()
-        return "y"
+        return True
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(builtins, "input", ask)
+    monkeypatch.setattr(consent, "says_yes", ask)
     agree = consent.reboot_policy(True, False, 60).agree
     answers: list[bool] = []
     threads = [

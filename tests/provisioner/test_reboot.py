@@ -369,12 +369,32 @@ def test_stopped_while_waiting_leaves_the_record_for_the_next_run() -> None:
     machine = Machine(down_for=None)
 
     def stop(seconds: float) -> None:
-        raise Interrupted("stopped as you asked")
+        if seconds > 0:
+            raise Interrupted("stopped as you asked")
 
     report, _ = run(machine, GO, sleep=stop)
     assert report.exit_code == 130
     assert json.loads(machine.record)["boot_id"] == "boot1"
     assert pending.recall("gpu01") is not None
+
+
+def test_a_yes_after_ctrl_c_reboots_nothing() -> None:
+    machine = Machine()
+    asked: list[str] = []
+
+    def agree(host: str, warning: str) -> bool:
+        asked.append(host)
+        return True
+
+    def check(seconds: float) -> None:
+        if asked:
+            raise Interrupted("stopped as you asked")
+
+    report, _ = run(machine, RebootPolicy(allowed=True, agree=agree), sleep=check)
+    assert asked == ["gpu01"]
+    assert report.exit_code == 130
+    assert machine.asked == 0
+    assert pending.recall("gpu01") is None
 
 
 def test_a_host_that_refuses_to_reboot_leaves_no_record() -> None:
