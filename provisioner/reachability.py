@@ -40,7 +40,7 @@ limited() { if command -v timeout >/dev/null; then timeout 45 "$@"; else "$@"; f
 fetch() {
   if [ -x /usr/lib/apt/apt-helper ]; then
     limited /usr/lib/apt/apt-helper -o Acquire::Retries=0 -o Acquire::http::Timeout=15 \
-      -o Acquire::https::Timeout=15 download-file "$1" "$2"
+      -o Acquire::https::Timeout=15 -o APT::Sandbox::User=root download-file "$1" "$2"
   elif command -v curl >/dev/null; then
     limited curl -gfsSL --connect-timeout 15 --max-time 40 --max-filesize 16777216 \
       ${proxy:+--proxy "$proxy"} -o "$2" --url "$1"

@@ -14,6 +14,8 @@ OWN = 'chown -- "$2:$(id -gn -- "$2")" "$1"'
 MAKE_NEW = f'mkdir -p -- "$(dirname -- "$1")" && mkdir -m 0755 -- "$1" && {OWN}'
 """Fails where something is there already, which then was not to be seen."""
 OWN_EMPTY = f'found=$(ls -A -I lost+found -- "$1") && [ -z "$found" ] && {OWN}'
+SYSTEM_ROOTS = ("", "bin", "boot", "dev", "etc", "lib", "proc", "root", "run", "sbin", "sys", "usr")
+"""Nobody is told to give away what lies there (hier(7)); /var, /opt and /srv may hold data."""
 
 
 class Directories:
@@ -62,8 +64,14 @@ def _refusal(path: str, found: Directory, user: str) -> Blocked | None:
         return None
     return Blocked(
         f"{path} belongs to {found.owner}, is not empty, and {user} may not write there",
-        f"sudo chown {user}: {path} (what is in it keeps its owner), or name another directory",
+        _remedy(path, user),
     )
+
+
+def _remedy(path: str, user: str) -> str:
+    if path.split("/")[1] in SYSTEM_ROOTS:
+        return f"name another directory: {path} is the system's"
+    return f"sudo chown {user}: {path} (what is in it keeps its owner), or name another directory"
 
 
 def _is_fit(found: Directory, user: str) -> bool:
