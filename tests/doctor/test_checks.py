@@ -97,3 +97,18 @@ def test_what_provisioning_would_change_is_a_warning_with_its_reason() -> None:
     assert docker.severity == "warning"
     assert docker.cause.startswith("not as provisioning leaves it: ")
     assert docker.where == "invoke provision --host gpu01 --check"
+
+
+def test_where_only_a_reboot_helps_the_fix_allows_it() -> None:
+    gpu: dict[str, Any] = {
+        "module_version": "580.65.06",
+        "library_version": "580.173.02",
+        "driver_version": None,
+        "gpus": [],
+        "smi_error": "Failed to initialize NVML: Driver/library version mismatch",
+    }
+    case = {"from": "converged", "facts": {"gpu": gpu}}
+    host = host_of(case)
+    known = {**dict(facts_of(case, host).items()), **probes_of({})}
+    fixes = {one.id: one.fix for one in diagnose(host, Facts(known), TODAY).findings}
+    assert fixes["not-provisioned-driver"] == "invoke provision --host gpu01 --reboot"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -104,6 +105,19 @@ def test_a_log_from_standard_input_as_json(rigup: Run) -> None:
 def test_a_log_without_anything_known(rigup: Run) -> None:
     done = rigup("--log", "-", stdin=b"all is well\n\xff\x00\n")
     assert (done.code, done.out) == (0, "standard input: nothing known was found\n")
+
+
+def test_an_empty_log_is_called_empty(rigup: Run) -> None:
+    """``dmesg | rigup doctor --log -`` without root: nothing came, so nothing is well."""
+    assert rigup("--log", "-").out == "standard input (empty): nothing known was found\n"
+
+
+def test_a_packed_log_is_not_called_well(rigup: Run, tmp_path: Path) -> None:
+    (tmp_path / "dmesg.gz").write_bytes(gzip.compress(MISMATCH))
+    for words, stdin in ((["dmesg.gz"], b""), (["-"], gzip.compress(MISMATCH))):
+        done = rigup("--log", *words, stdin=stdin)
+        assert done.code == 2
+        assert "zcat FILE | rigup doctor --log -" in done.err
 
 
 def test_a_log_needs_no_inventory(rigup: Run, tmp_path: Path) -> None:

@@ -20,9 +20,14 @@ def look(situation: Situation) -> Iterator[Finding]:
         except BlockedError as error:
             outcome = Blocked(error.message, error.remedy or "")
         if isinstance(outcome, Change):
-            yield _finding(situation, step.name, outcome.reason, situation.provision)
+            yield _finding(situation, step.name, outcome.reason, _way(situation, outcome))
         elif isinstance(outcome, Blocked):
             yield _finding(situation, step.name, outcome.reason, outcome.what_to_do)
+
+
+def _way(situation: Situation, change: Change) -> str:
+    only_a_reboot_helps = change.needs_reboot and not change.actions
+    return f"{situation.provision} --reboot" if only_a_reboot_helps else situation.provision
 
 
 def _finding(situation: Situation, step: str, reason: str, fix: str) -> Finding:
