@@ -62,7 +62,8 @@ HOSTS_HELP = {
     "host": "host names, separated by commas",
     "group": "a group of the inventory",
     "all": "every host of the inventory",
-    "inventory": "inventory file (default: inventory/hosts.yaml, else $RIGUP_INVENTORY)",
+    "inventory": "inventory file (default: $RIGUP_INVENTORY, inventory/hosts.yaml, the practice "
+    "hosts': the first there is)",
 }
 JSON_HELP = {"json": "print JSON"}
 SUDO_HELP = {
@@ -664,7 +665,8 @@ def _host_reports(reports: Sequence[HostReport], json: bool) -> int:
     if json:
         print(show.as_json([show_hosts.host_report_json(report) for report in reports]))
     else:
-        print("\n".join(show_hosts.host_report(report) for report in reports))
+        text = "\n".join(show_hosts.host_report(report) for report in reports)
+        print(terminal.as_typed(text))
     terminal.note(show_hosts.summary(reports))
     return outcome.worst_code([report.exit_code for report in reports])
 
@@ -778,7 +780,8 @@ class _Rigup(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            raise Exit(f"{error}\ntry: rigup --list", code=int(ExitCode.USAGE)) from error
+            remedy = "rigup --list, or rigup COMMAND --help"
+            raise Exit(f"{error}\ntry: {remedy}", code=int(ExitCode.USAGE)) from error
 
     def print_version(self) -> None:
         from importlib.metadata import version
@@ -788,4 +791,8 @@ class _Rigup(Program):
 
 def main() -> None:
     """The console script ``rigup``."""
-    _Rigup(namespace=namespace, name="rigup", binary="rigup").run()
+    try:
+        _Rigup(namespace=namespace, name="rigup", binary="rigup").run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # rigup --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

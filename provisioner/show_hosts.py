@@ -84,7 +84,8 @@ def _title(report: HostReport) -> str:
 
 
 def _step_lines(step: StepReport) -> Iterable[str]:
-    yield f"  {MARKS[step.status]} {step.step}: {hanging(step.reason, 6)}"
+    done = " -> done" if step.status == "changed" else ""
+    yield f"  {MARKS[step.status]} {step.step}: {hanging(step.reason, 6)}{done}"
     if step.provisional and step.status != "ok":
         yield f"      ({PROVISIONAL})"
     if step.status in ("would-change", "interrupted"):

@@ -92,7 +92,7 @@ def _working(facts: Facts) -> Outcome:
 def _missing(gpu: GpuFacts) -> str:
     """GPUs that the module holds and nvidia-smi does not list: seen, and left to a person."""
     missing = sum(found.driver == "nvidia" for found in gpu.pci) - len(gpu.gpus)
-    return f"; {missing} more on the bus not answering, see dmesg" if missing > 0 else ""
+    return f"; {missing} more on the bus not answering: doctor says why" if missing > 0 else ""
 
 
 def _flavour_too_old(gpu: GpuFacts) -> bool:

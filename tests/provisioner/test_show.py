@@ -48,7 +48,7 @@ def test_a_finished_host_shows_its_proofs() -> None:
     steps = (StepReport("driver", "changed", "no NVIDIA driver", ("sudo x",)),)
     text = show_hosts.host_report(HostReport("gpu01", steps, (Proof("a container sees 1 GPU"),)))
     assert text.startswith("gpu01: ok, 1 change(s), ")
-    assert "  + driver" in text
+    assert "  + driver: no NVIDIA driver -> done\n" in text
     assert "  = verified: a container sees 1 GPU" in text
     assert "SIMULATED" not in text
 
