@@ -62,8 +62,8 @@ HOSTS_HELP = {
     "host": "host names, separated by commas",
     "group": "a group of the inventory",
     "all": "every host of the inventory",
-    "inventory": "inventory file (default: $RIGUP_INVENTORY, inventory/hosts.yaml, the practice "
-    "hosts': the first there is)",
+    "inventory": "inventory file (default, the first there is: $RIGUP_INVENTORY, "
+    "inventory/hosts.yaml, ~/.rigup/hosts.yaml, the practice hosts')",
 }
 JSON_HELP = {"json": "print JSON"}
 SUDO_HELP = {
