@@ -19,7 +19,7 @@ from provisioner.agent.client import AgentClient
 from provisioner.errors import ConnectionLost
 from remote_agent.protocol.job import JobRecord, JobSpec
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 class SubprocessSession:

@@ -54,8 +54,15 @@ def contained(image, shell):
     return make
 
 
-def containers(job_id: str) -> str:
-    return docker("ps", "--all", "--quiet", "--filter", f"label=rigup.job={job_id}").strip()
+def containers(job_id: str, *options: str) -> str:
+    return docker(
+        "ps", *options, "--all", "--quiet", "--filter", f"label=rigup.job={job_id}"
+    ).strip()
+
+
+def runs(job_id: str) -> bool:
+    """A container that was only made ends with the client that made it."""
+    return bool(containers(job_id, "--filter", "status=running"))
 
 
 def test_argv_runs_in_place_and_outputs_belong_to_the_user(agent, bench, contained, finished):
@@ -121,17 +128,19 @@ def clients(bench, job_id: str) -> dict[str, int]:
 
 
 WAITING = "while [ ! -e outputs/go ]; do sleep 0.05; done; echo done; exit 7"
+TICKING = WAITING.replace("do", "do echo tick;", 1)
 
 
 @pytest.mark.parametrize("killed", [("process",), ("supervisor", "process")])
 def test_a_container_outlives_its_client(agent, bench, contained, until, killed):
-    agent.submit(contained("job-client", WAITING))
+    agent.submit(contained("job-client", TICKING))
     until(lambda: agent.job("job-client").state == RUNNING)
-    until(lambda: containers("job-client"))
+    until(lambda: runs("job-client"))
     first = clients(bench, "job-client")
     for role in killed:
         os.kill(first[role], signal.SIGKILL)
     until(lambda: agent.jobs() and clients(bench, "job-client")["process"] != first["process"])
+    until(lambda: b"tick" in agent.read_log("job-client", 0).data.partition(b"may be missing")[2])
     (bench.job_dir("job-client") / "outputs/go").touch()
     until(lambda: agent.job("job-client").is_final)
     record = agent.job("job-client")
@@ -145,7 +154,7 @@ def test_a_container_outlives_its_client(agent, bench, contained, until, killed)
 def test_a_killed_supervisor_does_not_end_the_container(agent, bench, contained, until):
     agent.submit(contained("job-orphan", WAITING))
     until(lambda: agent.job("job-orphan").state == RUNNING)
-    until(lambda: containers("job-orphan"))
+    until(lambda: runs("job-orphan"))
     state = bench.job_dir("job-orphan") / "state.json"
     first = json.loads(state.read_text())["supervisor"]["pid"]
     os.kill(first, signal.SIGKILL)

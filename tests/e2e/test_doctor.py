@@ -121,10 +121,11 @@ def test_a_container_that_lost_its_gpus(provisioned: Rigup, shell: Shell) -> Non
     from inside."""
     host = shell("lab01")
     start = (
-        "docker run -dit --name doctored --gpus all rigup-verify:1 /bin/sh && "
+        "tar -C / -c usr bin sbin lib lib64 --exclude=usr/share | docker import - doctored:1 && "
+        "docker run -dit --name doctored --gpus all doctored:1 /bin/sh && "
         "rm /proc/$(docker inspect -f '{{.State.Pid}}' doctored)/root/dev/nvidiactl"
     )
-    with damage(host, start, "docker rm -f doctored"):
+    with damage(host, start, "docker rm -f doctored; docker rmi doctored:1"):
         found = problems(provisioned)["container-gpus-lost"]
     assert found["subject"] == "container doctored"
     assert "while the host still has them" in found["cause"]
