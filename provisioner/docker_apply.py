@@ -25,6 +25,7 @@ half of this, so that it can put the old file back where Docker hangs with the n
 
 RESTART = Run(
     Command.sh(
+        "systemctl reset-failed docker.service 2>/dev/null; "  # else: "attempted too often"
         'systemctl restart docker.service && rm -f -- "$1"',
         UNREAD,
         sudo=True,

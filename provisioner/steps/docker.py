@@ -20,6 +20,10 @@ from provisioner.steps.docker_refusals import conflict, unusable, would_stop
 from provisioner.traces import Trace
 
 UNIT = "docker.service"
+START = (
+    "systemctl reset-failed docker.service 2>/dev/null; "  # else: "attempted too often"
+    "systemctl enable --now docker.service"
+)
 
 
 class Docker:
@@ -148,7 +152,7 @@ def _service(docker: DockerFacts) -> list[Part]:
     if docker.server_version and not docker.active:
         return []  # an engine that answers without its unit (rootless, or started by hand)
     reason = f"Docker does not answer ({docker.error})" if docker.error else "Docker is not started"
-    start = Command.of("systemctl", "enable", "--now", UNIT, sudo=True, timeout_s=180)
+    start = Command.sh(START, sudo=True, timeout_s=180)
     return [(reason, (Run(start, traces=(Trace("unit", UNIT),)),))]
 
 

@@ -47,14 +47,14 @@ def _lab(variable: str, home: Path) -> Iterator[Rigup]:
         program("lab.down", timeout=300)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def provisioned(rigup: Rigup) -> Rigup:
-    """The lab after ``provision --all``."""
+    """The lab after ``provision --all``: again for every file, whatever the one before it did."""
     rigup.ok("provision", "--all", timeout=1800)
     return rigup
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def with_container(provisioned: Rigup) -> Rigup:
     """The lab with a PyTorch container on lab01."""
     provisioned.ok("container.up", "--host", "lab01", timeout=1800)

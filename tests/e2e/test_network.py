@@ -118,7 +118,6 @@ def blocked(done: Done, *words: str) -> None:
     [
         ("/boot", "size=10m", "/boot holds 10 MiB free, 192 MiB are needed (the new initramfs)"),
         ("/var/cache", "size=40m", "/var/cache holds 40 MiB free"),
-        ("/boot", "size=900m,nr_inodes=500", "more files (inodes), 60000 are needed"),
         ("/boot", "ro", "/boot is mounted read-only"),
     ],
 )
