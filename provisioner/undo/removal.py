@@ -65,6 +65,9 @@ def _follow_ups(actions: Sequence[Action], platform: Platform) -> Iterator[Actio
         yield from platform.rebuild_initramfs()
 
 
+HOMES = ("/home", "/root")
+"""Where login users' homes lie; what is in another one's is theirs to remove."""
+
 Found = Iterator[Action | str]
 
 
@@ -142,7 +145,12 @@ def _files(traces: list[Trace], survey: Survey, platform: Platform, home: str) -
 
 def _agents(traces: list[Trace], survey: Survey, platform: Platform, home: str) -> Found:
     for trace in traces:
-        yield RemoveAgents(trace.name)
+        path = PurePosixPath(trace.name)
+        others = any(path.is_relative_to(homes) for homes in HOMES)
+        if others and not path.is_relative_to(home):
+            yield f"{path}: another login user's; uninstall as that user, too"
+        else:
+            yield RemoveAgents(trace.name)
 
 
 def _named(names: set[str] | frozenset[str]) -> str:

@@ -102,6 +102,16 @@ def test_what_rigup_writes_is_permitted(trace: Trace) -> None:
     assert refusal(Entry("docker", trace), HOME) is None
 
 
+def test_another_login_users_agents_stay_and_are_named() -> None:
+    own, others = (Trace("directory", f"/home/{name}/.rigup/agent") for name in ("ml", "admin"))
+    survey = Survey({own: PRESENT, others: PRESENT})
+    removal = planned(survey, own, others)
+    assert shown(removal) == ["remove the agent's builds in /home/ml/.rigup/agent"]
+    assert removal.stays == (
+        "/home/admin/.rigup/agent: another login user's; uninstall as that user, too",
+    )
+
+
 def test_packages_go_with_what_they_brought_and_nothing_else() -> None:
     recorded = Trace("package", "docker.io"), Trace("hold", "docker.io")
     survey = Survey(
