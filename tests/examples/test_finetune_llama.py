@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -56,10 +57,17 @@ sys.exit(finetune_llama.main())
 """
 
 
-def start_rank(rank: int, cwd: Path) -> subprocess.Popen[str]:
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def start_rank(rank: int, port: int, cwd: Path) -> subprocess.Popen[str]:
     """One of two processes, as torchrun starts them, that both get SIGTERM in the same step."""
     place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(20000 + os.getpid() % 10000)}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     here = {"GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(EXAMPLES)}
     program = ("-c", SIGNALLED_IN_STEP_2, "--output_dir", "out")
     return start(*program, cwd=cwd, script=(), **place, **meeting, **here)
@@ -131,7 +139,8 @@ def test_sigterm_saves_a_checkpoint_that_latest_finds(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_both_get_sigterm_stop_with_its_exit_code(tmp_path: Path) -> None:
-    with start_rank(0, cwd=tmp_path) as first, start_rank(1, cwd=tmp_path) as second:
+    port = free_port()
+    with start_rank(0, port, tmp_path) as first, start_rank(1, port, tmp_path) as second:
         out, err = first.communicate(timeout=TIMEOUT_S)
         silent, _ = second.communicate(timeout=TIMEOUT_S)
     assert (first.returncode, second.returncode) == (143, 143), err
