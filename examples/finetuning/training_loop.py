@@ -186,6 +186,7 @@ class Trainer:
             reporter.say(f"done: step {self.step}, adapter in {final}")
         reporter.close()
         if self.ranks.world > 1:
+            self.ranks.wait_for_all()  # a process that loses its peers while it works is aborted
             torch.distributed.destroy_process_group()
         return 128 + self.stop_signal if self.stop_signal else 0
 
