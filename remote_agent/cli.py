@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Callable, Dict, List
 
+from remote_agent.faults import complain
 from remote_agent.layout import DEFAULT_STATE_DIR, Layout
 
 USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | nvml"
@@ -15,7 +15,7 @@ def main(argv: List[str]) -> int:
     command = COMMANDS.get(verb)
     options = _options(rest)
     if command is None or options is None:
-        sys.stderr.write(USAGE + "\n")
+        complain(USAGE)
         return 2
     return command(options)
 

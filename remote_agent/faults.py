@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import os
+import traceback
 
 from remote_agent.protocol.values import ProtocolError
 
@@ -10,10 +11,24 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, ProtocolError)
 """What reading a job's files raises when they were cut short, emptied or edited by hand."""
 
 
+STDERR = 2
+
+
 def complain(text: str) -> None:
-    """Standard error is for people: the client shows its end when the agent breaks."""
-    sys.stderr.write(text.rstrip("\n") + "\n")
-    sys.stderr.flush()
+    """Standard error is for people: the client shows its end when the agent breaks.
+
+    Never raises: it may be a file on a full disk, or a closed connection. Nothing is kept for
+    later either, as a buffer would be, whose writing fails again when the process ends.
+    """
+    try:
+        os.write(STDERR, (text.rstrip("\n") + "\n").encode("utf-8", "backslashreplace"))
+    except OSError:
+        return
+
+
+def complain_of_exception() -> None:
+    """The exception that is being handled, with its traceback."""
+    complain(traceback.format_exc())
 
 
 class AgentFault(Exception):

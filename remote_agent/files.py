@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -15,14 +14,15 @@ def write_atomic(path: str, data: bytes, mode: int = 0o600) -> None:
     temporary = "%s.%d.tmp" % (path, os.getpid())
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        write_all(fd, data)
-        os.fsync(fd)
+        try:
+            write_all(fd, data)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(temporary, path)
     except OSError:
         os.unlink(temporary)
         raise
-    finally:
-        os.close(fd)
-    os.rename(temporary, path)
     sync_directory(os.path.dirname(path))
 
 
@@ -67,31 +67,3 @@ def locked(path: str) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-def remove_tree(path: str) -> None:
-    """Delete a directory and everything below, never following a symlink.
-
-    Directories that their owner made unwritable are made writable first.
-    """
-    try:
-        entries = list(os.scandir(path))
-    except PermissionError:
-        os.chmod(path, 0o700)
-        entries = list(os.scandir(path))
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            _unlink(entry.path)
-    os.rmdir(path)
-
-
-def _unlink(path: str) -> None:
-    try:
-        os.unlink(path)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM):
-            raise
-        os.chmod(os.path.dirname(path), 0o700)
-        os.unlink(path)

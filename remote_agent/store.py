@@ -12,7 +12,6 @@ from remote_agent.files import (
     locked,
     make_private,
     read_json,
-    remove_tree,
     sync_directory,
     write_atomic,
     write_json,
@@ -29,6 +28,7 @@ from remote_agent.protocol.job import (
     JobRecord,
     JobSpec,
 )
+from remote_agent.tree_removal import NotRemoved, remove_tree
 
 Stamp = Tuple[int, int]
 
@@ -144,14 +144,18 @@ class JobStore:
         return True
 
     def remove(self, job_id: str) -> None:
-        """Delete a finished job with its log and outputs. Raises AgentFault ``not-final``."""
+        """Delete a finished job with its log and outputs. Raises AgentFault ``not-final``, or
+        ``not-removed`` where files of another user are left (the job is gone from the lists)."""
         record = self.record(job_id)
         if not record.is_final:
             raise AgentFault("not-final", "%s is still %s: stop it first" % (job_id, record.state))
         doomed = os.path.join(self.layout.jobs, ".%s.%d.removed" % (job_id, os.getpid()))
         os.rename(self.layout.job(job_id).root, doomed)
         self._seen.pop(job_id, None)
-        remove_tree(doomed)
+        try:
+            remove_tree(doomed)
+        except NotRemoved as error:
+            raise AgentFault("not-removed", error.strerror) from None
 
     def clear_leftovers(self) -> None:
         """Delete what processes that were killed half-way have left: old hidden directories.

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-import traceback
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
-from remote_agent.faults import AgentFault, CouldNotStart
+from remote_agent.faults import AgentFault, CouldNotStart, complain_of_exception
 from remote_agent.kernel import KernelWatch, become_subreaper
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
@@ -119,7 +118,7 @@ class Supervisor:
             try:
                 step()
             except Exception:
-                traceback.print_exc()
+                complain_of_exception()
 
     def _start(self) -> Optional[Ending]:
         job = self._job
@@ -256,7 +255,7 @@ def _hold(gpus: Sequence[Gpu]) -> None:
         try:
             fd = Leases.of_host().acquire(gpu.uuid)
         except OSError:
-            traceback.print_exc()
+            complain_of_exception()
             continue
         if fd is not None:
             os.set_inheritable(fd, True)
@@ -271,7 +270,7 @@ def _guarded(
         supervisor = Supervisor(store, job_id, gpus)
         work(supervisor)
     except Exception as error:
-        traceback.print_exc()
+        complain_of_exception()
         if supervisor is not None:
             supervisor.abandon()
         Tree(job_id).send(signal.SIGKILL)
@@ -295,7 +294,7 @@ def _conclude(store: JobStore, job_id: str, state: str, verdict: Verdict) -> Non
         try:
             store.transition(job_id, state, verdict=verdict.to_json())
         except OSError:
-            traceback.print_exc()
+            complain_of_exception()
             time.sleep(RETRY_WRITE_S)
         except AgentFault:
             return  # reconciled as lost meanwhile

@@ -88,12 +88,12 @@ def test_a_container_lost_to_a_reboot_is_removed(store):
     assert discarded == ["job-1"]
 
 
-def test_one_damaged_job_does_not_stop_the_others(store, capsys):
+def test_one_damaged_job_does_not_stop_the_others(store, capfd):
     running(store)
     store.create(JobSpec("job-0", "zero", ("true",)), "boot-now")
     store.transition("job-0", STARTING, boot_id="boot-now", supervisor={"pid": 1})
     assert look(store)[0].state == LOST
-    assert "job-0" in capsys.readouterr().err
+    assert "job-0" in capfd.readouterr().err
 
 
 def test_queued_jobs_wait_through_a_reboot(store):

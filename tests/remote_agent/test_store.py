@@ -157,7 +157,7 @@ def test_leftovers_of_killed_processes_are_cleared_when_old(layout):
     assert not os.listdir(layout.jobs)
 
 
-def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monkeypatch, capsys):
+def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monkeypatch, capfd):
     store = JobStore(layout, clock=lambda: os.stat(layout.jobs).st_mtime + 4000.0)
     for name in (".job-a.1", ".job-b.2"):
         os.mkdir(os.path.join(layout.jobs, name))
@@ -170,7 +170,7 @@ def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monk
     monkeypatch.setattr(module, "remove_tree", refuse_one)
     store.clear_leftovers()
     assert os.listdir(layout.jobs) == [".job-a.1"]
-    assert ".job-a.1" in capsys.readouterr().err
+    assert ".job-a.1" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monk
     ["", "{}", "[]", '{"state": "running"}', '{"state": [1], "created_at": 1.0}', "\udc80"],
 )
 @pytest.mark.parametrize("name", ["state", "spec"])
-def test_a_damaged_job_does_not_hide_the_others(store, layout, capsys, name, damage):
+def test_a_damaged_job_does_not_hide_the_others(store, layout, capfd, name, damage):
     store.create(SPEC, "boot")
     store.create(JobSpec("job-2", "two", ("true",)), "boot")
     with open(getattr(layout.job("job-1"), name), "w", errors="surrogateescape") as file:
@@ -186,7 +186,7 @@ def test_a_damaged_job_does_not_hide_the_others(store, layout, capsys, name, dam
     for _ in range(2):
         assert [record.job_id for record in JobStore(layout).records()] == ["job-2"]
     assert [record.job_id for record in store.records() + store.records()].count("job-2") == 2
-    assert layout.job("job-1").root in capsys.readouterr().err
+    assert layout.job("job-1").root in capfd.readouterr().err
     if name == "state":
         with pytest.raises(AgentFault) as caught:
             store.record("job-1")
