@@ -35,6 +35,7 @@ RULES = (
         Rule(f"provisioner.transport.{module}", _FOR_PROVISIONER, ("fabric", "paramiko"))
         for module in ("ssh", "ssh_auth", "ssh_client", "ssh_errors", "ssh_exchange")
     ),
+    Rule("provisioner.openpgp_signature", _FOR_PROVISIONER, ("cryptography",)),
     Rule("provisioner.demo", _FOR_PROVISIONER, ("asyncssh", "yaml")),
     Rule("provisioner", _FOR_PROVISIONER, ("yaml",)),
     Rule(

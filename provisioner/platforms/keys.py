@@ -42,25 +42,27 @@ class FetchKey:
         arguments = filter(None, (self.source.key_url, self.source.proxy))
         fetch = Command.sh(self.script, *arguments, sudo=True)
         fetched = run_checked(transport, fetch)
-        self._require_pinned(fetched.stdout, transport.host_name)
-        key = openpgp.armored(fetched.stdout)
+        key = self._pinned_key(fetched.stdout, transport.host_name)
         run_checked(transport, put_command(key, self.path, sudo=True))
 
-    def _require_pinned(self, key: bytes, host: str) -> None:
+    def _pinned_key(self, data: bytes, host: str) -> bytes:
+        """The pinned key alone, built again from what it has signed itself."""
         wanted = self.source.key_fingerprint.upper()
         try:
-            found = openpgp.fingerprints(key)
+            key = openpgp.read_key(data)
+            if key.fingerprint == wanted:
+                return key.self_signed().armored()
         except ValueError as error:
             raise StepFailed(
                 f"{self.source.key_url} is no signing key: {error}",
                 host=host,
-                remedy="check the mirror's key_url in the inventory",
+                remedy="check the mirror's key_url in the inventory: the file must hold one public "
+                "key and nothing else",
             ) from error
-        if set(found) != {wanted}:
-            raise StepFailed(
-                f"{self.source.key_url} holds another key ({', '.join(found)}) than the pinned "
-                f"{wanted}; nothing was installed from it",
-                host=host,
-                remedy="find out who changed the key; pin key_fingerprint in the inventory only "
-                "if you have verified it",
-            )
+        raise StepFailed(
+            f"{self.source.key_url} holds another key ({key.fingerprint}) than the pinned "
+            f"{wanted}; nothing was installed from it",
+            host=host,
+            remedy="find out who changed the key; pin key_fingerprint in the inventory only "
+            "if you have verified it",
+        )
