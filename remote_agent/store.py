@@ -155,7 +155,7 @@ class JobStore:
         try:
             remove_tree(doomed)
         except NotRemoved as error:
-            raise AgentFault("not-removed", error.strerror) from None
+            raise AgentFault("not-removed", str(error.strerror)) from None
 
     def clear_leftovers(self) -> None:
         """Delete what processes that were killed half-way have left: old hidden directories.
