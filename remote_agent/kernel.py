@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import List, Optional, Tuple
+from collections import deque
+from typing import Deque, Optional, Tuple
 
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 KMSG_RECORD = 8192  # longest record that /dev/kmsg hands out
+MAX_LINES = 20000
+MAX_RECORDS = 200000
+"""A kernel that writes faster than we read must not hold up a job's end."""
 
 
 def become_subreaper() -> None:
@@ -32,17 +36,16 @@ class KernelWatch:
     def lines(self) -> Tuple[str, ...]:
         if self._fd is None:
             return ()
-        found: List[str] = []
-        while True:
+        found: Deque[str] = deque(maxlen=MAX_LINES)
+        for _ in range(MAX_RECORDS):
             try:
                 record = os.read(self._fd, KMSG_RECORD)
-            except BlockingIOError:
-                return tuple(found)
             except BrokenPipeError:  # the ring overwrote what we had not read: go on after it
                 continue
-            except OSError:
-                return tuple(found)
+            except OSError:  # also BlockingIOError: that was the last one
+                break
             found.append(record.partition(b";")[2].partition(b"\n")[0].decode("utf-8", "replace"))
+        return tuple(found)
 
 
 def _open_messages() -> Optional[int]:

@@ -5,30 +5,30 @@ from __future__ import annotations
 import re
 import signal
 from dataclasses import dataclass
-from typing import Callable, FrozenSet, Optional, Tuple
+from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from remote_agent.protocol.job import FAILED, LOST, STOPPED, SUCCEEDED, Verdict
 from remote_agent.runtimes.base import Ending
 
 LOG_TAIL = 64 * 1024
-"""How many bytes at the end of a log are searched for evidence."""
+"""How many bytes at the end of a log are searched for evidence. The search is linear in them
+whatever they are: plain substrings first, and patterns only at the beginning of a line."""
 
-CUDA_OOM = re.compile(
-    rb"[^\r\n]*(?:OutOfMemoryError: CUDA|CUDA out of memory|"
-    rb"CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY)[^\r\n]*"
+CUDA_OOM = (
+    b"OutOfMemoryError: CUDA",
+    b"CUDA out of memory",
+    b"CUDA error: out of memory",
+    b"CUDA_ERROR_OUT_OF_MEMORY",
 )
-DISK_FULL = re.compile(
-    rb"[^\r\n]*(?:No space left on device|Errno 28\]|ENOSPC|"
-    rb"Disk quota exceeded)[^\r\n]*"
-)
+DISK_FULL = (b"No space left on device", b"Errno 28]", b"ENOSPC", b"Disk quota exceeded")
 TRACEBACK = b"Traceback (most recent call last):"
-EXCEPTION = re.compile(
-    rb"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|Stop\w*)?\b"
-    rb"(?::.*)?$"
-)
-XID = re.compile(r"NVRM: Xid \(([^)]*)\): (\d+)")
-OOM_VICTIM = re.compile(r"Killed process (\d+)")
+EXCEPTION = re.compile(rb"[A-Za-z_][A-Za-z0-9_.]{0,200}(?::|$)")
+"""The line that ends a traceback: ``ValueError: bad batch``, ``KeyboardInterrupt``."""
+XID = re.compile(r"NVRM: Xid \(([^)]{0,64})\): (\d{1,5})")
+OOM_VICTIM = re.compile(r"Killed process (\d{1,10})")
 MAX_EVIDENCE = 400
+MAX_LINE = 4 * MAX_EVIDENCE
+"""Bytes at the beginning of a line that are looked at; a character has up to 4."""
 UNSEEN = (
     "its supervisor was killed; the job ran on and ended by itself, so its exit code is not known"
 )
@@ -147,7 +147,7 @@ def _container_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 
 
 def _cuda_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
-    line = _last_match(CUDA_OOM, seen.log_tail)
+    line = _last_line_with(CUDA_OOM, seen.log_tail)
     if line is None:
         return None
     return FAILED, _verdict(
@@ -194,7 +194,7 @@ def _host_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 
 
 def _disk_full(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
-    line = _last_match(DISK_FULL, seen.log_tail)
+    line = _last_line_with(DISK_FULL, seen.log_tail)
     if line is None:
         return None
     return FAILED, _verdict(
@@ -258,11 +258,14 @@ def _verdict(seen: Evidence, cause: str, evidence: str, hint: str) -> Verdict:
     )
 
 
-def _last_match(pattern: re.Pattern[bytes], text: bytes) -> Optional[str]:
-    line = None
-    for match in pattern.finditer(text):
-        line = match.group(0)
-    return _shown(line) if line is not None else None
+def _last_line_with(phrases: Sequence[bytes], text: bytes) -> Optional[str]:
+    at = max(text.rfind(phrase) for phrase in phrases)
+    if at < 0:
+        return None
+    begin = max(text.rfind(b"\n", 0, at), text.rfind(b"\r", 0, at)) + 1
+    ends = [end for end in (text.find(b"\n", at), text.find(b"\r", at)) if end >= 0]
+    line = text[begin : min(ends, default=len(text))]
+    return _shown(line if at - begin < MAX_EVIDENCE // 2 else line[at - begin :])
 
 
 def _last_exception(text: bytes) -> str:
@@ -271,7 +274,7 @@ def _last_exception(text: bytes) -> str:
     if not found:
         return ""
     for line in after.splitlines():
-        if line and not line.startswith((b" ", b"\t")) and EXCEPTION.match(line):
+        if line and not line.startswith((b" ", b"\t")) and EXCEPTION.match(line[:MAX_LINE]):
             return _shown(line)
     return ""
 
@@ -282,6 +285,6 @@ def _last_line(text: bytes) -> str:
 
 
 def _shown(line: bytes) -> str:
-    text = line.decode("utf-8", "replace").strip()
+    text = line[:MAX_LINE].decode("utf-8", "replace").strip()
     clean = "".join(c for c in text if c.isprintable())
     return clean if len(clean) <= MAX_EVIDENCE else clean[:MAX_EVIDENCE] + "…"

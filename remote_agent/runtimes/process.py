@@ -56,7 +56,7 @@ def _explain(error: LaunchError, job: Job) -> CouldNotStart:
     program = job.spec.argv[0]
     if error.step == "chdir":
         return CouldNotStart("cannot enter the working directory: %s" % error, "see the host's log")
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT or not _is_there(program, job.env.get("PATH", "")):
         return CouldNotStart(
             "program not found: %s" % program,
             "check the name, the interpreter in its first line, and PATH=%s"
@@ -67,3 +67,11 @@ def _explain(error: LaunchError, job: Job) -> CouldNotStart:
             "not executable: %s" % program, "chmod +x it, or name its interpreter first"
         )
     return CouldNotStart("%s: %s" % (program, error), "run the command by hand on the host")
+
+
+def _is_there(program: str, path: str) -> bool:
+    """A directory of PATH that this user may not enter makes the kernel say "permission denied"
+    for a program that is nowhere."""
+    if "/" in program:
+        return True
+    return any(os.path.exists(os.path.join(where, program)) for where in path.split(":"))
