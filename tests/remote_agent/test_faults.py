@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-COMPLAIN = """
+COMPLAIN = f"""
 import sys
-sys.path.insert(0, %r)
+sys.path.insert(0, {os.getcwd()!r})
 from remote_agent.faults import complain, complain_of_exception
 complain("text \\udc80 that no codec likes")
 try:
@@ -18,7 +18,7 @@ try:
 except ValueError:
     complain_of_exception()
 print("went on")
-""" % os.getcwd()
+"""
 
 
 def complain_on(fd):
