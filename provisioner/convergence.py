@@ -14,7 +14,7 @@ from contextlib import suppress
 from provisioner import journal, pending
 from provisioner.actions import Action
 from provisioner.errors import StepFailed, TransportError
-from provisioner.facts import OS, PENDING, Facts, FactUnreadable
+from provisioner.facts import GPU, OS, PENDING, Facts, FactUnreadable
 from provisioner.host_job import Job, gather_facts
 from provisioner.host_lock import HostLock
 from provisioner.plan import check
@@ -24,7 +24,7 @@ from provisioner.report import Progress, StepReport, step_report
 from provisioner.settled import settled
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied, Step
 from provisioner.steps.lookahead import installs
-from provisioner.verify import verify
+from provisioner.verify import require_all_gpus, verify
 
 MOST_ROUNDS = 4
 """A step may find more to do after its first actions, but not for ever."""
@@ -172,6 +172,8 @@ class Convergence:
 
     def _prove(self, facts: Facts) -> None:
         self._job.stop.check()
+        with suppress(FactUnreadable):  # a verification that needs it says so
+            require_all_gpus(self._job.host.name, facts[GPU])
         missing = [
             step.name
             for step in self._job.left_out

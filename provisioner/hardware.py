@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from provisioner import data
 from provisioner.errors import BlockedError
-from provisioner.facts.gpu import PciGpu
+from provisioner.facts.gpu import GpuFacts, PciGpu
+
+LOST_REMEDY = (
+    "look for its Xid (sudo dmesg | grep -i xid; invoke doctor names it); reset the GPU or reboot "
+    "when nobody uses the others; if it stays away, power the machine off and on, then reseat the "
+    "card and its power cables"
+)
+"""Xid 79, the usual reason, asks for a restart of the machine (NVIDIA, Xid catalogue)."""
 
 
 @dataclass(frozen=True)
@@ -63,17 +70,39 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
     return DriverChoice(branch, flavour, f"PCI {', '.join(seen)}")
 
 
+def unanswering(gpu: GpuFacts) -> tuple[PciGpu, ...]:
+    """GPUs on the bus that the loaded driver should serve and does not list.
+
+    Not those that another driver holds, that are left out on purpose, or that are older than every
+    supported driver. Where the driver tells no addresses, all are named that may be missing.
+    """
+    if gpu.module_version is None:
+        return ()
+    ancient = _too_old(one.device for one in gpu.own)
+    expected = [
+        one for one in gpu.own if one.driver in (None, "nvidia") and one.device not in ancient
+    ]
+    listed = {one.address for one in gpu.gpus}
+    if None in listed:
+        return tuple(expected) if len(expected) > len(gpu.gpus) else ()
+    return tuple(one for one in expected if one.address not in listed)
+
+
 def _ancient(devices: Sequence[str]) -> tuple[str, ...]:
     """Those that no supported driver drives; it leaves them alone ("will ignore this GPU", says the
     kernel log) and drives the others. Raises BlockedError where there are no others."""
-    oldest = min(int(row["from"], 16) for row in data.load("drivers")["generations"])
-    ancient = tuple(dict.fromkeys(device for device in devices if int(device, 16) < oldest))
+    ancient = _too_old(devices)
     if ancient and not set(devices) - set(ancient):
         raise BlockedError(
             f"GPU {', '.join(ancient)} is older than Maxwell, which no supported driver drives",
             remedy="take it out of the host",
         )
     return ancient
+
+
+def _too_old(devices: Iterable[str]) -> tuple[str, ...]:
+    oldest = min(int(row["from"], 16) for row in data.load("drivers")["generations"])
+    return tuple(dict.fromkeys(device for device in devices if int(device, 16) < oldest))
 
 
 def _refuse_branch(branch: str, old: Sequence[str], new: Sequence[str]) -> None:

@@ -17,15 +17,16 @@ from pathlib import PurePosixPath
 from provisioner.command import Command
 from provisioner.errors import StepFailed, SudoError
 from provisioner.facts import DOCKER, GPU, Facts, FactUnreadable
-from provisioner.facts.gpu import Gpu
+from provisioner.facts.gpu import Gpu, GpuFacts
 from provisioner.facts.proof import PATH, Proof, ProofRecord
+from provisioner.hardware import LOST_REMEDY, unanswering
 from provisioner.transport.base import Transport
 from provisioner.transport.upload import put_command
 from provisioner.verification import container, judgement
 from provisioner.verification.container import Seen
 from provisioner.verification.record import fingerprint, recorded
 
-__all__ = ["Proof", "verify"]
+__all__ = ["Proof", "require_all_gpus", "verify"]
 
 
 def verify(
@@ -36,7 +37,9 @@ def verify(
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
 ) -> tuple[Proof, ...]:
     """The proofs: those that an earlier run recorded for this very state, unless ``force``, else
-    shown now and recorded. Raises StepFailed or TransportError when one fails."""
+    shown now and recorded. Raises StepFailed or TransportError when one fails, and StepFailed for a
+    GPU that the driver does not list, whatever was recorded."""
+    require_all_gpus(transport.host_name, facts[GPU])
     if not force:
         with suppress(FactUnreadable):
             if known := recorded(facts):
@@ -44,6 +47,20 @@ def verify(
     proofs = _shown(transport, facts)
     _record(transport, facts, proofs, now().isoformat(timespec="seconds"))
     return proofs
+
+
+def require_all_gpus(host: str, gpu: GpuFacts) -> None:
+    """Raises StepFailed when the driver does not list every GPU that it should serve."""
+    missing = unanswering(gpu)
+    if not missing:
+        return
+    addresses = ", ".join(one.address for one in missing)
+    raise StepFailed(
+        f"the driver lists {len(gpu.gpus)} GPU(s), and on the bus are more that do not answer: "
+        f"{addresses}",
+        host=host,
+        remedy=LOST_REMEDY,
+    )
 
 
 def _shown(transport: Transport, facts: Facts) -> tuple[Proof, ...]:

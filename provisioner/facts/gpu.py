@@ -15,23 +15,28 @@ OLDEST_NVSWITCH = 0x1AC0
 """Bridges of that class with lower ids are mainboard chipsets (pci-ids)."""
 PASSED_THROUGH = ("vfio-pci", "pci-stub", "pciback")
 """Drivers that keep a device for a virtual machine."""
+GONE = "GPU is lost"
+"""What nvidia-smi writes in place of values of a GPU that no longer answers."""
 NOT_AVAILABLE = {"", "N/A", "[N/A]", "[Not Supported]", "[Unknown Error]"}
 
 
 @dataclass(frozen=True)
 class PciGpu:
-    """A GPU on the bus. ``device`` is the PCI device id, such as ``0x2330``."""
+    """A GPU on the bus. ``device`` is the PCI device id, such as ``0x2330``. ``left_out``: the
+    driver is told to leave it alone (NVreg_ExcludedGpus, driver_override)."""
 
     address: str
     device: str
     driver: str | None
+    left_out: bool = False
 
 
 @dataclass(frozen=True)
 class Gpu:
     """A GPU as the driver knows it; None where the driver answers N/A. Memory in MiB.
 
-    ``persistence``: the driver stays initialised when nobody uses the GPU.
+    ``persistence``: the driver stays initialised when nobody uses the GPU. ``address``: on the PCI
+    bus, as :class:`PciGpu` writes it.
     """
 
     index: int
@@ -40,6 +45,7 @@ class Gpu:
     memory_mib: int | None
     compute_capability: str | None
     persistence: bool | None = None
+    address: str | None = None
 
     @property
     def simulated(self) -> bool:
@@ -87,8 +93,10 @@ class GpuFacts:
 
     @property
     def own(self) -> tuple[PciGpu, ...]:
-        """Those on the bus that are not passed through to guests."""
-        return tuple(gpu for gpu in self.pci if gpu.driver not in PASSED_THROUGH)
+        """Those on the bus that are not passed through to guests, or left out on purpose."""
+        return tuple(
+            gpu for gpu in self.pci if gpu.driver not in PASSED_THROUGH and not gpu.left_out
+        )
 
     @property
     def present(self) -> bool:
@@ -98,7 +106,9 @@ class GpuFacts:
 
 ROW = re.compile(
     r"^(?P<index>\d+), (?P<uuid>GPU-[\w-]+), (?P<driver>[^,]+), (?P<memory>[^,]+), "
-    r"(?P<capability>[^,]+), (?:(?P<persistence>Enabled|Disabled|N/A|\[[^],]+\]), )?(?P<name>.+)$"
+    r"(?P<capability>[^,]+), (?:(?P<persistence>Enabled|Disabled|N/A|\[[^],]+\]), )?"
+    r"(?:(?P<bus>[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]|N/A|\[[^],]+\]), )?"
+    r"(?P<name>.+)$"
 )
 APP = re.compile(r"^(GPU-[\w-]+), (\d+)$")
 HOLDS = re.compile(r"holds\|(\d+)")
@@ -111,7 +121,9 @@ def parse(output: Output) -> GpuFacts:
     lines = output.text.splitlines()
     values = key_values("\n".join(line for line in lines if "|" not in line))
     answers = [line[4:] for line in lines if line.startswith("gpu|")]
-    rows = [match for answer in answers if (match := ROW.match(answer.strip()))]
+    rows = [
+        match for answer in answers if GONE not in answer and (match := ROW.match(answer.strip()))
+    ]
     return GpuFacts(
         pci=tuple(_pci(lines)),
         module_version=values.get("module") or None,
@@ -131,19 +143,19 @@ def parse(output: Output) -> GpuFacts:
 
 
 def _bus(lines: list[str]) -> list[list[str]]:
-    """Address, class, device and driver of every NVIDIA device."""
+    """Address, class, device and driver of every NVIDIA device; and why it is left out, if so."""
     return [line.split("|")[1:] for line in lines if line.startswith("pci|")]
 
 
 def _pci(lines: list[str]) -> list[PciGpu]:
     return [
-        PciGpu(address, device, None if driver == "none" else driver)
-        for address, pci_class, device, driver in _bus(lines)
+        PciGpu(address, device, None if driver == "none" else driver, any(left_out))
+        for address, pci_class, device, driver, *left_out in _bus(lines)
         if pci_class.startswith(DISPLAY_CLASSES)
     ]
 
 
-def _is_nvswitch(address: str, pci_class: str, device: str, driver: str) -> bool:
+def _is_nvswitch(address: str, pci_class: str, device: str, driver: str, *_: str) -> bool:
     is_switch = pci_class.startswith(NVSWITCH_CLASS) and int(device, 16) >= OLDEST_NVSWITCH
     return is_switch and driver not in PASSED_THROUGH
 
@@ -157,7 +169,14 @@ def _gpu(row: re.Match[str]) -> Gpu:
         memory_mib=int(memory) if memory and memory.isdigit() else None,
         compute_capability=_available(row["capability"]),
         persistence=PERSISTENCE.get(row["persistence"] or ""),
+        address=_address(row["bus"]),
     )
+
+
+def _address(bus_id: str | None) -> str | None:
+    """nvidia-smi's ``00000000:3B:00.0`` as sysfs writes it: ``0000:3b:00.0``."""
+    domain, colon, rest = (bus_id or "").partition(":")
+    return f"{int(domain, 16):04x}:{rest.lower()}" if colon else None
 
 
 def _version(text: str) -> str | None:

@@ -11,9 +11,16 @@ for device in /sys/bus/pci/devices/*; do
   [ -r "$device/vendor" ] && read -r vendor < "$device/vendor" && [ "$vendor" = 0x10de ] || continue
   read -r class < "$device/class"
   read -r id < "$device/device"
-  driver=none
+  [ -e "$device/physfn" ] && continue  # a part of another one, for a virtual machine
+  driver=none left_out=
   [ -e "$device/driver" ] && driver=$(readlink -f "$device/driver")
-  printf 'pci|%s|%s|%s|%s\n' "${device##*/}" "$class" "$id" "${driver##*/}"
+  [ -r "$device/driver_override" ] && case $(cat "$device/driver_override") in
+    ''|'(null)'|nvidia) ;;
+    *) left_out='|override' ;;
+  esac
+  grep -q '^GPU Excluded:[[:space:]]*Yes' \
+    "/proc/driver/nvidia/gpus/${device##*/}/information" 2>/dev/null && left_out='|excluded'
+  printf 'pci|%s|%s|%s|%s%s\n' "${device##*/}" "$class" "$id" "${driver##*/}" "$left_out"
 done
 [ -r /sys/module/nvidia/version ] && echo "module=$(cat /sys/module/nvidia/version)"
 if [ -r /proc/driver/nvidia/version ]; then
@@ -33,7 +40,9 @@ library=$(ldconfig -p 2>/dev/null | sed -n '/libnvidia-ml\.so\.1 /{s/.*=> //p;q;
 command -v nvidia-uninstall >/dev/null && echo runfile=1
 LIMIT_S=@SMI_LIMIT_S@
 ask() { limited nvidia-smi --format=csv,noheader,nounits "$@" 2>&1; }
-list() { ask "--query-gpu=index,uuid,driver_version,memory.total,$1persistence_mode,name"; }
+list() {
+  ask "--query-gpu=index,uuid,driver_version,memory.total,$1persistence_mode,pci.bus_id,name"
+}
 without_capability() { list '' | sed 's/^\([^,]*,[^,]*,[^,]*,[^,]*,\)/\1 [N\/A],/'; }
 asked=1 pids=
 if command -v nvidia-smi >/dev/null; then

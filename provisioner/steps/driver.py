@@ -19,13 +19,14 @@ from provisioner.driver_plan import (
 from provisioner.errors import BlockedError
 from provisioner.facts import GPU, KERNEL, OS, PACKAGES, Facts
 from provisioner.facts.gpu import GpuFacts
-from provisioner.hardware import choose_driver, generations_needing_open
+from provisioner.hardware import choose_driver, generations_needing_open, unanswering
 from provisioner.platforms import is_supported, platform_of
 from provisioner.steps.base import Blocked, Change, Outcome, Satisfied
 from provisioner.steps.driver_silent import (
     differs,
     driver_actions,
     failing,
+    lost,
     mismatch,
     only_a_reboot,
     silent,
@@ -54,6 +55,8 @@ class Driver:
             return _foreign(gpu)
         if gpu.module_version and differs(gpu.module_on_disk, gpu.module_version):
             return only_a_reboot(mismatch(gpu))
+        if (gone := lost(gpu)) is not None:
+            return gone
         plan = plan_driver(facts, host)
         refusal = _refusal(plan, facts)
         if refusal is not None:
@@ -90,9 +93,9 @@ def _working(facts: Facts) -> Outcome:
 
 
 def _missing(gpu: GpuFacts) -> str:
-    """GPUs that the module holds and nvidia-smi does not list: seen, and left to a person."""
-    missing = sum(found.driver == "nvidia" for found in gpu.pci) - len(gpu.gpus)
-    return f"; {missing} more on the bus not answering: doctor says why" if missing > 0 else ""
+    """The GPUs that others of the host work without; verification then fails for them."""
+    addresses = ", ".join(one.address for one in unanswering(gpu))
+    return f"; on the bus and not listed: {addresses}" if addresses else ""
 
 
 def _flavour_too_old(gpu: GpuFacts) -> bool:

@@ -11,10 +11,13 @@ from provisioner.command import Command
 from provisioner.driver_plan import DriverPlan, driver_parts
 from provisioner.facts import GPU, KERNEL, OS, PACKAGES, Facts
 from provisioner.facts.gpu import GpuFacts
+from provisioner.hardware import LOST_REMEDY, unanswering
 from provisioner.platforms import platform_of
 from provisioner.steps.base import Blocked, Change, Outcome
 
 BUILD_TIMEOUT_S = 1800.0
+LOST_SIGNS = ("gpu is lost", "gpu has fallen off the bus")
+"""What NVML and nvidia-smi say of a GPU that no longer answers (NVML_ERROR_GPU_IS_LOST)."""
 
 
 def silent(plan: DriverPlan, facts: Facts, host: Host) -> Outcome:
@@ -61,6 +64,19 @@ def driver_actions(
 
 def only_a_reboot(reason: str) -> Change:
     return Change(reason, (), needs_reboot=True)
+
+
+def lost(gpu: GpuFacts) -> Blocked | None:
+    """The driver has lost every GPU that it served: no package, and no reboot for sure, helps."""
+    told = (gpu.smi_error or "").lower()
+    if gpu.module_version is None or not any(sign in told for sign in LOST_SIGNS):
+        return None
+    addresses = ", ".join(one.address for one in unanswering(gpu)) or "unknown"
+    return Blocked(
+        f"the module {gpu.module_version} is loaded and no GPU on the bus answers ({addresses}): "
+        f"{gpu.smi_error}",
+        LOST_REMEDY,
+    )
 
 
 def mismatch(gpu: GpuFacts) -> str:

@@ -108,12 +108,22 @@ def test_an_old_cdi_specification(provisioned: Rigup, shell: Shell) -> None:
     assert "sudo rm /etc/cdi/nvidia.yaml" in found["cdi-stale"]["fix"]
 
 
-def test_a_lost_gpu(provisioned: Rigup, shell: Shell) -> None:
+def test_a_lost_gpu_is_a_problem_and_provision_does_not_end_well(
+    provisioned: Rigup, shell: Shell
+) -> None:
+    """Also where an earlier run has shown that everything works."""
     host, config = shell("lab01"), "/etc/rigup-lab-gpus.conf"
+    provisioned.ok("provision", "--host", "lab01", timeout=600)
     keep = f"cp {config} /root/gpus.kept; echo 'fault 1 lost' >> {config}"
     with damage(host, keep, f"cat /root/gpus.kept > {config}; rm /root/gpus.kept"):
         found = problems(provisioned)
+        done = provisioned("provision", "--host", "lab01", timeout=600)
     assert {"gpu-lost", "gpu-not-listed"} <= set(found)
+    assert found["gpu-not-listed"]["evidence"] == "0000:27:00.0"
+    assert done.code == 1, done.said
+    assert "exactly the host's" not in done.out
+    assert "more that do not answer: 0000:27:00.0" in done.said
+    assert "power the machine off and on" in done.said
 
 
 def test_a_container_that_lost_its_gpus(provisioned: Rigup, shell: Shell) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from importlib import resources
 from itertools import pairwise
+from typing import Any
 
 import pytest
+from situations import facts_of
 
+from inventory import Host
 from provisioner import data
 from provisioner.errors import BlockedError
-from provisioner.facts.gpu import PciGpu
-from provisioner.hardware import choose_driver, generation
+from provisioner.facts import GPU
+from provisioner.facts.gpu import GpuFacts, PciGpu
+from provisioner.hardware import choose_driver, generation, unanswering
 
 TABLE = data.load("drivers")
 
@@ -138,3 +142,38 @@ def test_every_repository_has_a_source_and_a_pinned_key() -> None:
             unknown = pinned is None and (each.get("mark") == "U" or each is row)
             assert unknown or re.fullmatch(r"[0-9A-F]{40}", pinned), each
         assert all(each["key_url"].startswith("https://") for each in variants)
+
+
+def driven(pci: list[str], gpus: list[str], **changed: Any) -> GpuFacts:
+    return facts_of(
+        {"from": "converged", "facts": {"gpu": {"pci": pci, "gpus": gpus, **changed}}},
+        Host("gpu01", "gpu01"),
+    )[GPU]
+
+
+@pytest.mark.parametrize(
+    ("pci", "gpus", "missing"),
+    [
+        (["h100"], ["h100"], []),
+        (["h100", "lost"], ["h100"], ["0000:2a:00.0"]),
+        (["h100", "lost, unbound"], ["h100"], ["0000:2a:00.0"]),
+        (["h100", "v100"], ["h100"], ["0000:3b:00.0"]),
+        (["h100", "future"], ["h100"], ["0000:06:00.0"]),
+        (["h100", "excluded"], ["h100"], []),
+        (["h100", "passed-through"], ["h100"], []),
+        (["h100", "display"], ["h100"], []),
+        (["h100", "k80"], ["h100"], []),
+        (["h100", "lost"], ["h100 without address"], ["0000:18:00.0", "0000:2a:00.0"]),
+        (["h100"], ["h100 without address"], []),
+        (["h100", "lost"], [], ["0000:18:00.0", "0000:2a:00.0"]),
+        ([], ["h100"], []),
+    ],
+)
+def test_gpus_that_the_driver_should_list_and_does_not(
+    pci: list[str], gpus: list[str], missing: list[str]
+) -> None:
+    assert [one.address for one in unanswering(driven(pci, gpus))] == missing
+
+
+def test_nothing_is_missed_before_the_driver_is_loaded() -> None:
+    assert unanswering(driven(["h100"], [], module_version=None)) == ()

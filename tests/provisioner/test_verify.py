@@ -248,3 +248,18 @@ def test_a_record_says_what_it_was_made_of() -> None:
     record = ProofRecord.of("ab12", [Proof("x", simulated=True), Proof("y", proven=False)], "t")
     assert ProofRecord.from_json(record.to_json()) == record
     assert PROOF.name == "proof"
+
+
+def test_a_lost_gpu_is_no_success_whatever_the_others_show() -> None:
+    host = ProvingHost()
+    with pytest.raises(StepFailed, match=r"lists 1 GPU\(s\).*0000:2a:00\.0") as raised:
+        verify(host, facts(gpu={"pci": ["h100", "lost"]}))
+    assert "power the machine off and on" in str(raised.value.remedy)
+    assert host.commands == []
+
+
+def test_a_remembered_proof_does_not_hide_a_lost_gpu() -> None:
+    before, after = facts(), facts(gpu={"pci": ["h100", "lost"]})
+    record = ProofRecord.of(fingerprint(after), verify(ProvingHost(), before), "2026-11-21")
+    with pytest.raises(StepFailed, match="do not answer"):
+        verify(ProvingHost(), knowing(after, record=record))

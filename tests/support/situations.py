@@ -62,6 +62,10 @@ KINDS: dict[str, Any] = {
 PCI = {
     "h100": PciGpu("0000:18:00.0", "0x2330", "nvidia"),
     "passed-through": PciGpu("0000:19:00.0", "0x2330", "vfio-pci"),
+    "lost": PciGpu("0000:2a:00.0", "0x2330", "nvidia"),
+    "lost, unbound": PciGpu("0000:2a:00.0", "0x2330", None),
+    "excluded": PciGpu("0000:2b:00.0", "0x2330", "nvidia", left_out=True),
+    "display": PciGpu("0000:02:00.0", "0x2684", "nouveau"),
     "v100": PciGpu("0000:3b:00.0", "0x1db1", None),
     "t4": PciGpu("0000:3c:00.0", "0x1eb8", None),
     "a100": PciGpu("0000:3d:00.0", "0x20b2", None),
@@ -72,7 +76,8 @@ PCI = {
     "future": PciGpu("0000:06:00.0", "0x3500", None),
 }
 GPUS = {
-    "h100": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0", persistence=True),
+    "h100": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0", True, "0000:18:00.0"),
+    "h100 without address": Gpu(0, "GPU-1111", "NVIDIA H100 80GB HBM3", 81559, "9.0", True),
     "h100 without persistence": Gpu(
         1, "GPU-2222", "NVIDIA H100 80GB HBM3", 81559, "9.0", persistence=False
     ),

@@ -9,6 +9,7 @@ from provisioner.doctor.finding import Finding
 from provisioner.doctor.situation import Situation, found
 from provisioner.facts import GPU, MACHINE
 from provisioner.facts.gpu import GpuFacts
+from provisioner.hardware import LOST_REMEDY, unanswering
 
 
 def look(situation: Situation) -> Iterator[Finding]:
@@ -63,17 +64,16 @@ def _versions(situation: Situation, gpu: GpuFacts) -> Iterator[Finding]:
 
 
 def _lost(gpu: GpuFacts) -> Iterator[Finding]:
-    driven = [one for one in gpu.pci if one.driver == "nvidia"]
-    if gpu.gpus and len(gpu.gpus) < len(driven):
+    missing = unanswering(gpu)
+    if gpu.gpus and missing:
         yield found(
             "gpu-not-listed",
             "problem",
             "gpu",
-            f"{len(driven)} GPUs are on the PCI bus, nvidia-smi lists {len(gpu.gpus)}",
-            evidence=", ".join(one.address for one in driven),
+            f"{len(gpu.own)} GPUs are on the PCI bus, nvidia-smi lists {len(gpu.gpus)}",
+            evidence=", ".join(one.address for one in missing),
             where="PCI bus",
-            fix="look for its Xid in the kernel log; restart the machine (power off, not only "
-            "reboot)",
+            fix=LOST_REMEDY,
         )
 
 
