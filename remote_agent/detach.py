@@ -4,6 +4,7 @@ and more): own session, SIGHUP ignored, no terminal, no inherited pipes, cwd ``/
 from __future__ import annotations
 
 import os
+import select
 import signal
 import sys
 from typing import Dict, List, NoReturn, Sequence, Tuple
@@ -21,6 +22,10 @@ SESSION_VARIABLES = (
     "XDG_SESSION_ID",
 )
 """Belong to the connection or to an enclosing job, and would be wrong in a detached process."""
+SCOPE_LIMIT_S = 15.0
+"""How long systemd may take to make a scope; normally it needs 20 ms."""
+ENTERED = 'echo && exec "$@" >/dev/null'
+"""Run by sh in the scope: says that it is there, and becomes the program."""
 
 
 def own_command(*words: str) -> List[str]:
@@ -29,7 +34,11 @@ def own_command(*words: str) -> List[str]:
 
 
 def lasting_environment() -> Dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in SESSION_VARIABLES}
+    env = {key: value for key, value in os.environ.items() if key not in SESSION_VARIABLES}
+    runtime = "/run/user/%d" % os.geteuid()
+    if "XDG_RUNTIME_DIR" not in env and os.path.isdir(runtime):
+        env["XDG_RUNTIME_DIR"] = runtime  # where systemd-run finds the user's manager
+    return env
 
 
 def spawn_detached(
@@ -37,43 +46,64 @@ def spawn_detached(
     *,
     errors: str = os.devnull,
     keep: Tuple[int, ...] = (),
-    prefix: Sequence[str] = (),
+    scope: Sequence[str] = (),
 ) -> None:
     """Start ``argv`` and forget it. ``errors``: file for its stderr; ``keep``: descriptors it
-    inherits under the same numbers; ``prefix``: a program that moves it out of the login
-    session (see :mod:`remote_agent.scope`)."""
+    inherits under the same numbers; ``scope``: the words of :mod:`remote_agent.scope` that start
+    it in a scope of its own. Where those fail, it starts without."""
     env = lasting_environment()
     pid = os.fork()
     if pid == 0:
-        _double_fork([*prefix, *argv], env, errors, keep)
+        _double_fork(argv, env, errors, keep, scope)
     os.waitpid(pid, 0)
 
 
 def _double_fork(
-    argv: Sequence[str], env: Dict[str, str], errors: str, keep: Tuple[int, ...]
+    argv: Sequence[str],
+    env: Dict[str, str],
+    errors: str,
+    keep: Tuple[int, ...],
+    scope: Sequence[str],
 ) -> NoReturn:
     """The middle process leads the new session and ends, so the last one can never get a
     controlling terminal and belongs to init."""
     try:
         os.setsid()
         if os.fork() == 0:
-            _become(argv, env, errors, keep)
+            _detach(errors, keep)
+            if not (scope and _starts_in_scope(scope, argv, env)):
+                os.execvpe(argv[0], list(argv), env)  # noqa: S606
     finally:
         os._exit(0)
 
 
-def _become(
-    argv: Sequence[str], env: Dict[str, str], errors: str, keep: Tuple[int, ...]
-) -> NoReturn:
-    try:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        os.chdir("/")
-        nothing = os.open(os.devnull, os.O_RDWR)
-        complaints = os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        for source, target in ((nothing, 0), (nothing, 1), (complaints, 2)):
-            os.dup2(source, target)
-        for fd in keep:
-            os.set_inheritable(fd, True)
-        os.execvpe(argv[0], list(argv), env)  # noqa: S606
-    finally:
-        os._exit(127)
+def _detach(errors: str, keep: Tuple[int, ...]) -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    os.chdir("/")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    complaints = os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    for source, target in ((nothing, 0), (nothing, 1), (complaints, 2)):
+        os.dup2(source, target)
+    for fd in keep:
+        os.set_inheritable(fd, True)
+
+
+def _starts_in_scope(scope: Sequence[str], argv: Sequence[str], env: Dict[str, str]) -> bool:
+    """True once the scope's first process has said that it is there. It may say so just after
+    the limit, and then there are two: the second finds nothing to do (supervisors claim their
+    job, the dispatcher its lock)."""
+    report, entered = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(entered, 1)
+            os.execvpe(scope[0], [*scope, "sh", "-c", ENTERED, "sh", *argv], env)  # noqa: S606
+        finally:
+            os._exit(127)
+    os.close(entered)
+    ready, _, _ = select.select([report], [], [], SCOPE_LIMIT_S)
+    if ready and os.read(report, 1):
+        return True
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False

@@ -6,6 +6,9 @@ import os
 import signal
 from typing import Dict, NoReturn, Optional, Sequence
 
+from remote_agent.cgroup import Cgroup
+from remote_agent.faults import complain
+
 DEFAULTED = (
     signal.SIGHUP,
     signal.SIGINT,
@@ -24,8 +27,15 @@ class LaunchError(OSError):
         self.step = step
 
 
-def launch(argv: Sequence[str], cwd: str, env: Dict[str, str], output: str) -> int:
-    """The new process's id. Its stdin is empty; both outputs are appended to ``output``.
+def launch(
+    argv: Sequence[str],
+    cwd: str,
+    env: Dict[str, str],
+    output: str,
+    cgroup: Optional[Cgroup] = None,
+) -> int:
+    """The new process's id. Its stdin is empty; both outputs are appended to ``output``. It starts
+    in ``cgroup``, or without where that cannot be entered.
 
     Raises LaunchError when the program could not be executed.
     """
@@ -34,6 +44,7 @@ def launch(argv: Sequence[str], cwd: str, env: Dict[str, str], output: str) -> i
     try:
         pid = os.fork()
         if pid == 0:
+            _enter(cgroup)
             _become(argv, cwd, env, log, write_end)
     finally:
         os.close(write_end)
@@ -43,6 +54,14 @@ def launch(argv: Sequence[str], cwd: str, env: Dict[str, str], output: str) -> i
         os.waitpid(pid, 0)
         raise report
     return pid
+
+
+def _enter(cgroup: Optional[Cgroup]) -> None:
+    try:
+        if cgroup is not None:
+            cgroup.enter()
+    except OSError as error:
+        complain("the program runs outside of its cgroup: %s" % error)
 
 
 def _become(argv: Sequence[str], cwd: str, env: Dict[str, str], log: int, report: int) -> NoReturn:

@@ -7,6 +7,7 @@
     jobs/<id>/state.json       state, times, processes, GPUs and, once final, the verdict
     jobs/<id>/stop.json        somebody asked to stop it
     jobs/<id>/log              stdout and stderr, byte for byte
+    jobs/<id>/seen.json        its processes as last seen, where it has no cgroup
     jobs/<id>/supervisor.err   what the supervisor itself complained about
     jobs/<id>/outputs/ work/ home/
     blobs/ab/<sha256>          file contents of code snapshots; blobs/partial/ while uploading
@@ -64,6 +65,7 @@ class JobPaths:
         self.stop = os.path.join(root, "stop.json")
         self.log = os.path.join(root, "log")
         self.errors = os.path.join(root, "supervisor.err")
+        self.seen = os.path.join(root, "seen.json")
         self.outputs = os.path.join(root, "outputs")
         self.work = os.path.join(root, "work")
         self.home = os.path.join(root, "home")

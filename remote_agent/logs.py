@@ -25,14 +25,18 @@ def read_log(
     limit: int,
     wait_s: float,
     clock: Callable[[], float] = time.monotonic,
+    look_after: Callable[[], None] = lambda: None,
 ) -> Steps:
     """Answers with bytes from ``offset`` as soon as there are any, or empty when the job is
-    final or ``wait_s`` is over. A negative offset counts from the end."""
+    final or ``wait_s`` is over. A negative offset counts from the end.
+    ``look_after`` is called often: it corrects the record of a job whose supervisor was killed,
+    which would never become final."""
     if not limit > 0:
         raise AgentFault("bad-request", "limit must be positive, not %d" % limit)
     path = store.layout.job(job_id).log
     began = clock()
     while True:
+        look_after()
         record = store.record(job_id)  # before the bytes: a final record means a complete log
         size = _size(path)
         start = max(0, size + offset) if offset < 0 else offset

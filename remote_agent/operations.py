@@ -17,7 +17,7 @@ from remote_agent.processes import boot_id
 from remote_agent.protocol.job import QUEUED, STOPPED, JobRecord, JobSpec, Verdict
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
-from remote_agent.reconcile import reconcile
+from remote_agent.reconcile import reconcile, reconcile_record
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
 from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
@@ -31,6 +31,8 @@ T = TypeVar("T")
 RECOVER_AGAIN_S = 10.0
 MIN_INTERVAL_S = 0.2
 JOBS_INTERVAL_S = 0.5
+LOOK_AGAIN_S = 2.0
+"""How often readers of a job's log have it looked at whether its supervisor lives."""
 MAX_GRACE_S = 3600.0
 
 
@@ -51,6 +53,7 @@ class Operations:
         self._congested = congested
         self._boot_id = boot_id()
         self._recovering: Dict[str, float] = {}
+        self._looked_after: Dict[str, float] = {}
         self._sampler = Sampler(layout.root)
         self._snapshots = SnapshotStore(layout)
 
@@ -110,12 +113,14 @@ class Operations:
         return {}, b""
 
     def op_read_log(self, request: Request) -> Steps:
+        job_id = _job_id(request)
         return read_log(
             self.store,
-            _job_id(request),
+            job_id,
             int(_number(request, "offset", 0)),
             int(_number(request, "limit", 262144)),
             _number(request, "wait_s", 0.0),
+            look_after=lambda: self._look_after(job_id),
         )
 
     def op_list_outputs(self, request: Request) -> Answer:
@@ -182,6 +187,13 @@ class Operations:
 
     def _reconcile(self) -> None:
         reconcile(self.store, self._boot_id, self._recover)
+
+    def _look_after(self, job_id: str) -> None:
+        now = time.monotonic()
+        if now - self._looked_after.get(job_id, -LOOK_AGAIN_S) >= LOOK_AGAIN_S:
+            record = self.store.record(job_id)
+            self._looked_after[job_id] = now
+            reconcile_record(self.store, record, self._boot_id, self._recover)
 
     def _recover(self, job_id: str) -> None:
         now = time.monotonic()

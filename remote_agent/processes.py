@@ -97,15 +97,47 @@ def job_of(pid: int) -> Optional[str]:
     return None
 
 
-def members(job_id: str, roots: Set[Identity], spared: Set[int]) -> List[int]:
+def writes_to(pid: int, log: str) -> bool:
+    """Is one of its standard outputs the file ``log``? False also where that may not be read."""
+    for fd in (1, 2):
+        try:
+            if os.readlink("%s/%d/fd/%d" % (PROC, pid, fd)) == log and _is_writer(pid, fd):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _is_writer(pid: int, fd: int) -> bool:
+    """See proc(5): ``flags`` are octal."""
+    with open("%s/%d/fdinfo/%d" % (PROC, pid, fd)) as file:
+        for line in file:
+            if line.startswith("flags:"):
+                return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
+
+
+def name_of(pid: int) -> str:
+    """As in ps(1), at most 15 characters; "?" for a process that is gone."""
+    try:
+        with open("%s/%d/comm" % (PROC, pid), "rb") as file:
+            name = file.read().decode("utf-8", "replace").strip()
+    except OSError:
+        return "?"
+    return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def members(job_id: str, roots: Set[Identity], spared: Set[int], log: str = "") -> List[int]:
     """Every living process of a job: descendants of ``roots``, processes in their sessions or
-    groups, and processes marked with the job id. ``spared`` are never among them.
+    groups, processes marked with the job id, and those that write to the file ``log``. ``spared``
+    are never among them.
 
     A root that has ended still counts, because its number names its session and group as long
     as one process is in them; once another process bears the number, it does not.
     """
     stats = {entry.pid: entry for entry in all_stats()}
-    return _members(job_id, {root.pid for root in roots if not _reused(root, stats)}, spared, stats)
+    numbers = {root.pid for root in roots if not _reused(root, stats)}
+    return _members(job_id, numbers, spared, stats, log)
 
 
 def _reused(root: Identity, stats: Dict[int, Stat]) -> bool:
@@ -113,7 +145,9 @@ def _reused(root: Identity, stats: Dict[int, Stat]) -> bool:
     return entry is not None and entry.start_ticks != root.start_ticks
 
 
-def _members(job_id: str, roots: Set[int], spared: Set[int], stats: Dict[int, Stat]) -> List[int]:
+def _members(
+    job_id: str, roots: Set[int], spared: Set[int], stats: Dict[int, Stat], log: str
+) -> List[int]:
     found = []
     for pid, entry in stats.items():
         if pid in spared or entry.state in "ZX":
@@ -123,6 +157,7 @@ def _members(job_id: str, roots: Set[int], spared: Set[int], stats: Dict[int, St
             or entry.group in roots
             or _descends(pid, roots, stats)
             or job_of(pid) == job_id
+            or (log and writes_to(pid, log))
         ):
             found.append(pid)
     return found

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Callable, Dict, Optional
 
 from remote_agent.faults import DAMAGE, AgentFault, complain
-from remote_agent.processes import Identity, is_alive, members
+from remote_agent.processes import Identity, is_alive
 from remote_agent.protocol.job import CONTAINER, LOST, RUNNING, STARTING, JobRecord, Verdict
 from remote_agent.starter import discard_container
 from remote_agent.store import JobStore
+from remote_agent.tree import Tree
 from remote_agent.verdict import reboot, supervisor_gone
 
 Recover = Callable[[str], None]
 Alive = Callable[[Identity], bool]
-Remains = Callable[[str, Optional[Identity]], bool]
+Remains = Callable[[Tree], bool]
 
 
-def something_remains(job_id: str, process: Optional[Identity]) -> bool:
+def something_remains(tree: Tree) -> bool:
     """Does any process of the job live, now that its supervisor does not?"""
-    return bool(members(job_id, {process} if process else set(), spared={os.getpid()}))
+    return bool(tree.pids())
 
 
 def reconcile(
@@ -37,16 +37,30 @@ def reconcile(
     is left of it. ``discard`` removes the container that a job lost to a reboot has left.
     """
     for record in store.records():
-        if record.state not in (STARTING, RUNNING):
-            continue
-        try:
-            details = store.details(record.job_id)
-            if details["boot_id"] != boot_id:
-                _lose_to_reboot(store, record, reboot(details["boot_id"], boot_id), discard)
-            elif details["state"] in (STARTING, RUNNING):
-                _reconcile_job(store, record, details, recover, alive, remains)
-        except (AgentFault, *DAMAGE) as error:  # one bad directory must not hide the others
-            complain("cannot reconcile job %s: %s" % (record.job_id, error))
+        reconcile_record(store, record, boot_id, recover, alive, remains, discard)
+
+
+def reconcile_record(
+    store: JobStore,
+    record: JobRecord,
+    boot_id: str,
+    recover: Recover,
+    alive: Alive = is_alive,
+    remains: Remains = something_remains,
+    discard: Callable[[str], None] = discard_container,
+) -> None:
+    """The same for one job. Cheap while its supervisor lives: one small file and one entry of
+    /proc are read."""
+    if record.state not in (STARTING, RUNNING):
+        return
+    try:
+        details = store.details(record.job_id)
+        if details["boot_id"] != boot_id:
+            _lose_to_reboot(store, record, reboot(details["boot_id"], boot_id), discard)
+        elif details["state"] in (STARTING, RUNNING):
+            _reconcile_job(store, record, details, recover, alive, remains)
+    except (AgentFault, *DAMAGE) as error:  # one bad directory must not hide the others
+        complain("cannot reconcile job %s: %s" % (record.job_id, error))
 
 
 def _reconcile_job(
@@ -61,7 +75,8 @@ def _reconcile_job(
     if supervisor is not None and alive(supervisor):
         return
     contained = record.spec.runtime == CONTAINER  # Docker is asked by the one who may wait for it
-    if contained or (process is not None and alive(process)) or remains(record.job_id, process):
+    tree = Tree.recorded(record.job_id, store.layout.job(record.job_id), details)
+    if contained or (process is not None and alive(process)) or remains(tree):
         recover(record.job_id)
         return
     if store.details(record.job_id) != details:

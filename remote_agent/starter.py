@@ -8,7 +8,7 @@ from typing import Sequence, Tuple
 from remote_agent.detach import own_command, spawn_detached
 from remote_agent.layout import Layout
 from remote_agent.runtimes.base import Gpu, container_name
-from remote_agent.scope import scope_prefix
+from remote_agent.scope import job_scope, session_escape
 
 DISCARD = """
 for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
@@ -25,23 +25,25 @@ def start_supervisor(
     words = ["supervise", "--state-dir", layout.root, "--job", job_id]
     if gpus:
         words += ["--gpus", ",".join(gpu.to_word() for gpu in gpus)]
-    _spawn(words, layout.job(job_id).errors, leases)
+    _spawn(words, layout.job(job_id).errors, job_scope(job_id), leases)
 
 
 def start_recovery(layout: Layout, job_id: str) -> None:
     words = ["recover", "--state-dir", layout.root, "--job", job_id]
-    _spawn(words, layout.job(job_id).errors)
+    _spawn(words, layout.job(job_id).errors, job_scope(job_id))
 
 
 def start_dispatcher(layout: Layout) -> None:
     errors = os.path.join(layout.root, "dispatcher.err")
-    _spawn(["dispatch", "--state-dir", layout.root], errors)
+    _spawn(["dispatch", "--state-dir", layout.root], errors, session_escape())
 
 
 def discard_container(job_id: str) -> None:
     """Remove a job's container as soon as Docker answers, which may be a while after a boot."""
-    spawn_detached(["sh", "-c", DISCARD, "sh", container_name(job_id)], prefix=scope_prefix())
+    spawn_detached(["sh", "-c", DISCARD, "sh", container_name(job_id)], scope=session_escape())
 
 
-def _spawn(words: Sequence[str], errors: str, keep: Tuple[int, ...] = ()) -> None:
-    spawn_detached(own_command(*words), errors=errors, keep=keep, prefix=scope_prefix())
+def _spawn(
+    words: Sequence[str], errors: str, scope: Sequence[str], keep: Tuple[int, ...] = ()
+) -> None:
+    spawn_detached(own_command(*words), errors=errors, keep=keep, scope=scope)

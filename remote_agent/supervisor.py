@@ -13,12 +13,22 @@ import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
 
-from remote_agent.faults import AgentFault, CouldNotStart, complain_of_exception
+from remote_agent.cgroup import make_cgroup
+from remote_agent.faults import AgentFault, CouldNotStart, complain, complain_of_exception
 from remote_agent.kernel import KernelWatch, become_subreaper
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
-from remote_agent.processes import Identity, boot_id, identify, is_alive
-from remote_agent.protocol.job import FAILED, LOST, RUNNING, STARTING, TRANSITIONS, Verdict
+from remote_agent.leftovers import naming_leftovers
+from remote_agent.processes import Identity, boot_id, identify, identity_of, is_alive
+from remote_agent.protocol.job import (
+    FAILED,
+    LOST,
+    PROCESS,
+    RUNNING,
+    STARTING,
+    TRANSITIONS,
+    Verdict,
+)
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
 from remote_agent.stopping import requested_grace
@@ -36,6 +46,8 @@ RECOVERED_WAIT_S = 1.0
 ENDING_WAIT_S = 0.02
 LEFTOVER_GRACE_S = 3.0
 KILL_LIMIT_S = 10.0
+FIRST_LOOK_S, NEXT_LOOK_S = 1.0, 10.0
+"""Without a cgroup, processes are noted for a later supervisor: how soon, and how often then."""
 RETRY_WRITE_S = 5.0
 
 
@@ -51,6 +63,7 @@ def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
     """Run a queued job to its end. Returns at once when somebody else has claimed it."""
     _take_signals()
     store = JobStore(layout)
+    cgroup = make_cgroup(job_id)
     try:
         store.transition(
             job_id,
@@ -60,6 +73,7 @@ def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
             gpu_ids=[gpu.index for gpu in gpus],
             gpu_uuids=[gpu.uuid for gpu in gpus],
             gpu_pci=[gpu.pci for gpu in gpus],
+            cgroup=cgroup.path if cgroup else None,
         )
     except AgentFault:
         return
@@ -89,10 +103,15 @@ class Supervisor:
         self._noted: Optional[Identity] = None
         self._seen_pids: Set[int] = set()
         self._members_due = 0.0
+        self._remembered: Set[int] = set()
+        self._recovered = False
         self._job_id = job_id
         spec, paths = store.record(job_id).spec, store.layout.job(job_id)
         env = job_environment(spec, paths, gpus)
-        self._job = Job(spec, paths, Tree(job_id), gpus, env)
+        tree = Tree.recorded(job_id, paths, store.details(job_id))
+        tree.add_self()
+        self._own = identity_of(os.getpid())
+        self._job = Job(spec, paths, tree, gpus, env)
         self._runtime: Runtime = runtime_class(spec.runtime)(self._job)
 
     def run(self) -> None:
@@ -103,6 +122,7 @@ class Supervisor:
 
     def run_recovered(self, process: Optional[Identity]) -> None:
         """``process`` is None where the earlier supervisor was killed while it started it."""
+        self._recovered = True
         if process is None:
             self._runtime.kill()
             self._finish(Ending(unknown="its supervisor was killed while it started the job"))
@@ -156,6 +176,8 @@ class Supervisor:
                 self._begin_stop()
             self._enforce_deadline()
             pause = ENDING_WAIT_S if self._stop else min(idle_s, self._runtime.patience_s)
+            if self._may_lose_some():
+                pause = min(pause, NEXT_LOOK_S if self._remembered else FIRST_LOOK_S)
             if signal.sigtimedwait(WAKING, pause) is None:
                 self._note_members()
 
@@ -163,8 +185,27 @@ class Supervisor:
         """The kernel names its victims by number, when they are gone."""
         now = time.monotonic()
         if now >= self._members_due:
-            self._members_due = now + IDLE_WAIT_S
-            self._seen_pids.update(self._job.tree.pids())
+            self._members_due = now + (NEXT_LOOK_S if self._may_lose_some() else IDLE_WAIT_S)
+            pids = set(self._job.tree.pids())
+            self._seen_pids |= pids
+            if self._may_lose_some():
+                self._remember(pids)
+
+    def _may_lose_some(self) -> bool:
+        spec = self._job.spec
+        return spec.runtime == PROCESS and self._job.tree.cgroup is None
+
+    def _remember(self, pids: Set[int]) -> None:
+        """For a supervisor that takes over: it is no longer the ancestor of what this one has
+        seen."""
+        if pids == self._remembered:
+            return
+        self._remembered = pids
+        try:
+            self._job.tree.remember(self._job.paths, pids)
+        except OSError as error:  # a full disk: the next look tries again
+            self._remembered = set()
+            complain("cannot remember the processes of %s: %s" % (self._job_id, error))
 
     def _begin_stop(self) -> None:
         grace_s = requested_grace(self._job.paths)
@@ -181,6 +222,8 @@ class Supervisor:
         """Leave no process behind, then say what happened; the order is the promise."""
         self._end_leftovers()
         self._runtime.clean_up()
+        unsure = self._recovered and self._may_lose_some()
+        since = (self._noted or self._own).start_ticks
         state, verdict = judge(
             Evidence(
                 ending,
@@ -193,6 +236,7 @@ class Supervisor:
                 pids=frozenset(self._seen_pids),
             )
         )
+        verdict = naming_leftovers(verdict, self._job.tree, since, unsure=unsure)
         _conclude(self._store, self._job_id, state, verdict)
 
     def _end_leftovers(self) -> None:
@@ -273,7 +317,9 @@ def _guarded(
         complain_of_exception()
         if supervisor is not None:
             supervisor.abandon()
-        Tree(job_id).send(signal.SIGKILL)
+        tree = Tree(job_id)
+        tree.add_self()
+        tree.send(signal.SIGKILL)
         said = "the supervisor broke: %s: %s" % (type(error).__name__, error)
         starting = store.record(job_id).state == STARTING
         verdict = could_not_start(said, "see supervisor.err") if starting else supervisor_gone(said)

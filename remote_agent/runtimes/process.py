@@ -23,7 +23,9 @@ class ProcessRuntime(Runtime):
         job = self.job
         try:
             where = working_directory(job.spec, job.paths)
-            self.process = identity_of(launch(job.spec.argv, where, job.env, job.paths.log))
+            cgroup = job.tree.cgroup
+            pid = launch(job.spec.argv, where, job.env, job.paths.log, cgroup)
+            self.process = identity_of(pid)
         except LaunchError as error:
             raise _explain(error, job) from None
 

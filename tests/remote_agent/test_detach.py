@@ -7,6 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from remote_agent import detach
 from remote_agent.detach import lasting_environment, spawn_detached
 
 REPORT = """
@@ -50,3 +53,36 @@ def test_errors_go_to_the_named_file(tmp_path):
     while not errors.exists() or errors.read_text() != "broken\n":
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+SCOPES = {
+    "works": ("sh", "-c", 'exec "$@"', "systemd-run"),
+    "refused": ("sh", "-c", "echo no manager >&2; exit 1", "systemd-run"),
+    "absent": ("/no/such/systemd-run",),
+    "silent": ("sh", "-c", "exec sleep 1000", "systemd-run"),
+    "ends at once": ("true",),
+}
+
+
+@pytest.mark.parametrize("scope", SCOPES.values(), ids=SCOPES.keys())
+def test_it_starts_once_whatever_becomes_of_its_scope(tmp_path, monkeypatch, scope):
+    monkeypatch.setattr(detach, "SCOPE_LIMIT_S", 0.2)
+    started, kept = tmp_path / "started", os.open(os.devnull, os.O_RDONLY)
+    script = 'test -e /proc/self/fd/$2 && readlink /proc/self/fd/1 >>"$1"; echo "$$" >>"$1"'
+    words = ["sh", "-c", script, "sh", str(started), str(kept)]
+    spawn_detached(words, errors=str(tmp_path / "errors"), keep=(kept,), scope=scope)
+    os.close(kept)
+    deadline = time.monotonic() + 20
+    while not started.exists() or len(started.read_text().splitlines()) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    output, pid = started.read_text().splitlines()
+    assert (output, pid.isdigit()) == (os.devnull, True)
+
+
+def test_systemd_run_finds_the_users_manager_without_a_login_session(monkeypatch):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == f"/run/user/{os.geteuid()}")
+    assert lasting_environment()["XDG_RUNTIME_DIR"] == f"/run/user/{os.geteuid()}"
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/elsewhere")
+    assert lasting_environment()["XDG_RUNTIME_DIR"] == "/run/elsewhere"

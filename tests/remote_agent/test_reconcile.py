@@ -34,7 +34,7 @@ def look(store, *alive, left=False, discard=None):
         "boot-now",
         recovered.append,
         alive=lambda identity: identity in alive,
-        remains=lambda job_id, process: left,
+        remains=lambda tree: left,
         discard=discard or pytest.fail,
     )
     return store.record("job-1"), recovered

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
 from remote_agent import scope
+
+UNIT = re.compile(r"--unit=rigup-job-job-1-[0-9a-f]{8}\.scope")
 
 
 class Systemd:
@@ -23,46 +26,72 @@ class Systemd:
 
 
 @pytest.fixture
-def choose(monkeypatch):
-    def make(systemd, *, uid=1000, lingers=False, session=True):
-        monkeypatch.setattr(scope, "_prefix", None)
+def host(monkeypatch):
+    def make(systemd, *, uid=1000, lingers=False, session=True, running=True):
+        monkeypatch.setattr(scope, "_killed", None)
         monkeypatch.setattr(scope, "_output", systemd.output)
         monkeypatch.setattr(scope, "_lingers", lambda: lingers)
         monkeypatch.setattr(scope, "_in_session", lambda: session)
-        monkeypatch.setattr(os.path, "isdir", lambda path: True)
+        monkeypatch.setattr(os.path, "isdir", lambda path: running)
         monkeypatch.setattr(os, "geteuid", lambda: uid)
-        return list(scope.scope_prefix())
 
     return make
 
 
-def test_root_uses_the_systems_manager(choose):
-    assert choose(Systemd(), uid=0) == ["systemd-run", "--scope", "--quiet", "--collect"]
+def test_root_uses_the_systems_manager(host):
+    host(Systemd(), uid=0)
+    assert scope.session_escape() == ["systemd-run", "--scope", "--quiet", "--collect"]
 
 
-def test_a_user_who_lingers_uses_their_own(choose):
-    assert choose(Systemd(), lingers=True)[:3] == ["systemd-run", "--user", "--scope"]
+def test_a_user_who_lingers_uses_their_own(host):
+    host(Systemd(), lingers=True)
+    assert scope.session_escape()[:3] == ["systemd-run", "--user", "--scope"]
 
 
-def test_lingering_is_asked_for_and_may_be_refused(choose):
-    assert choose(Systemd())[:2] == ["systemd-run", "--user"]
-    assert choose(Systemd(fails=("loginctl",))) == []
+def test_lingering_is_asked_for_and_may_be_refused(host):
+    host(Systemd())
+    assert scope.session_escape()[:2] == ["systemd-run", "--user"]
+    host(Systemd(fails=("loginctl",)))
+    assert scope.session_escape() == []
+    assert scope.job_scope("job-1") == []
 
 
-def test_a_manager_that_does_not_answer_is_not_used(choose):
-    assert choose(Systemd(fails=("systemd-run",)), lingers=True) == []
-
-
-def test_plain_detaching_where_sessions_are_not_killed(choose):
-    assert choose(Systemd(kills=False)) == []
+def test_plain_detaching_where_sessions_are_not_killed(host):
+    host(Systemd(kills=False))
+    assert scope.session_escape() == []
     outside = Systemd()
-    assert choose(outside, session=False) == []
+    host(outside, session=False)
+    assert scope.session_escape() == []
     assert outside.calls == []
 
 
-def test_the_answer_is_remembered(choose):
+def test_the_answer_is_remembered(host):
     systemd = Systemd()
-    choose(systemd, lingers=True)
+    host(systemd, lingers=True)
+    scope.session_escape()
     before = len(systemd.calls)
-    scope.scope_prefix()
+    scope.session_escape()
     assert len(systemd.calls) == before
+
+
+def test_a_supervisor_gets_a_delegated_scope_of_its_own_in_any_case(host):
+    host(Systemd(kills=False), lingers=True, session=False)
+    words = scope.job_scope("job-1")
+    assert words[:3] == ["systemd-run", "--user", "--scope"]
+    assert "--property=Delegate=yes" in words
+    assert UNIT.match(words[-1])
+    assert scope.job_scope("job-1") != words, "no two scopes bear one name"
+
+
+def test_a_manager_that_ends_with_the_login_holds_no_job(host):
+    """Without lingering, systemd stops the user's manager and all its scopes at the logout."""
+    host(Systemd(kills=False))
+    assert scope.job_scope("job-1") == []
+
+
+def test_nothing_without_systemd(host):
+    systemd = Systemd()
+    host(systemd, uid=0, running=False)
+    assert scope.job_scope("job-1") == []
+    assert scope.session_escape() == []
+    assert systemd.calls == []
