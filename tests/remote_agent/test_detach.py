@@ -68,7 +68,10 @@ SCOPES = {
 def test_it_starts_once_whatever_becomes_of_its_scope(tmp_path, monkeypatch, scope):
     monkeypatch.setattr(detach, "SCOPE_LIMIT_S", 0.2)
     started, kept = tmp_path / "started", os.open(os.devnull, os.O_RDONLY)
-    script = 'test -e /proc/self/fd/$2 && readlink /proc/self/fd/1 >>"$1"; echo "$$" >>"$1"'
+    script = (
+        "test -e /proc/self/fd/$2 || exit; output=$(readlink /proc/$$/fd/1); "
+        'printf "%s\\n%s\\n" "$output" $$ >>"$1"'
+    )
     words = ["sh", "-c", script, "sh", str(started), str(kept)]
     spawn_detached(words, errors=str(tmp_path / "errors"), keep=(kept,), scope=scope)
     os.close(kept)
