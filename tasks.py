@@ -279,7 +279,7 @@ def doctor(
             if found is not None:
                 print(terminal.as_typed(doctor_report.host_text(one.name, found)))
     terminal.complain_all(results)
-    ill = any(found is not None and found.problems for _, found, _ in results)
+    ill = any(found is not None and not found.is_well for _, found, _ in results)
     return outcome.worst_code(
         [outcome.exit_code_of(results), ExitCode.FAILED if ill else ExitCode.DONE]
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from inventory import Host
 from provisioner.command import Secret
@@ -23,15 +22,23 @@ PLACEHOLDER = "--host HOST"
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``checked``: what was looked at and could be read, in the order of the report."""
+    """``checked``: what was looked at and could be read whole, in the order of the report;
+    ``unchecked``: the rest. ``verdict``: problems, unchecked (none was found, and not everything
+    could be read), warnings or healthy."""
 
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
     simulated: bool
+    unchecked: tuple[str, ...] = ()
+    verdict: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", _verdict(self.findings, self.unchecked))
 
     @property
-    def problems(self) -> int:
-        return sum(finding.severity == "problem" for finding in self.findings)
+    def is_well(self) -> bool:
+        """No problem was found and everything was read."""
+        return self.verdict in ("healthy", "warnings")
 
 
 def examine_host(host: Host, sudo_password: Secret | None = None) -> Diagnosis:
@@ -60,21 +67,34 @@ def diagnose(
     """Pure: every check on what was read; a fact that could not be read is a finding too."""
     situation = Situation(host, facts, today)
     found = [_unread(name, value) for name, value in facts.items() if isinstance(value, Unreadable)]
-    checked = []
+    checked: list[str] = []
+    unchecked: list[str] = []
     for check in checks:
-        with suppress(FactUnreadable):
+        try:
             for finding in check.look(situation):
                 found.append(finding)
+        except FactUnreadable:
+            unchecked.append(check.subject)
+        else:
             checked.append(check.subject)
-    addressed = (replace(one, fix=_addressed(one.fix, host)) for one in _once(found))
-    return Diagnosis(worst_first(addressed), tuple(checked), situation.simulated)
+    addressed = worst_first(replace(one, fix=_addressed(one.fix, host)) for one in _once(found))
+    return Diagnosis(addressed, tuple(checked), situation.simulated, tuple(unchecked))
+
+
+def _verdict(findings: Sequence[Finding], unchecked: Sequence[str]) -> str:
+    severities = {finding.severity for finding in findings}
+    if "problem" in severities:
+        return "problems"
+    if "unread" in severities or unchecked:
+        return "unchecked"
+    return "warnings" if "warning" in severities else "healthy"
 
 
 def _unread(fact: str, why: Unreadable) -> Finding:
     return Finding(
         id="unreadable",
-        severity="warning",
-        subject=fact,
+        severity="unread",
+        subject=fact.removeprefix("doctor_").replace("_", " "),
         cause="could not be read, so what depends on it was not checked",
         evidence=why.reason,
         where="facts",

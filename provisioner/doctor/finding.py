@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Severity = Literal["problem", "warning", "note"]
+Severity = Literal["problem", "unread", "warning", "note"]
 
-SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note")
-"""Worst first. A problem needs somebody; a warning will or may become one; a note is no fault."""
+SEVERITIES: tuple[Severity, ...] = ("problem", "unread", "warning", "note")
+"""Worst first. A problem needs somebody; what is unread may hide one; a warning will or may become
+one; a note is no fault."""
 
 
 @dataclass(frozen=True)
@@ -29,5 +30,5 @@ class Finding:
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Problems, then warnings, then notes; otherwise in the order they were found."""
+    """By severity; otherwise in the order they were found."""
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))

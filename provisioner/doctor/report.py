@@ -9,7 +9,8 @@ from provisioner.doctor.finding import SEVERITIES, Finding
 from provisioner.text import printable
 
 SIMULATED = "SIMULATED GPUs: nothing here was seen on a real one"
-MARKS = {"problem": "x", "warning": "!", "note": "-"}
+MARKS = {"problem": "x", "unread": "?", "warning": "!", "note": "-"}
+UNREAD = "could not be checked"
 
 
 def log_text(findings: Sequence[Finding], name: str) -> str:
@@ -20,20 +21,28 @@ def log_text(findings: Sequence[Finding], name: str) -> str:
 
 
 def host_text(host: str, diagnosis: Diagnosis) -> str:
-    """One host: its findings, and what was looked at."""
-    states = [] if diagnosis.problems or not diagnosis.checked else ["healthy"]
+    """One host: its findings, what was looked at, and what could not be."""
+    states = ["healthy"] if diagnosis.verdict == "healthy" else []
     told = counts(diagnosis.findings)
     mark = f"  [{SIMULATED}]" if diagnosis.simulated else ""
     head = f"{host}: {', '.join([*states, *([told] if told else [])])}{mark}"
-    checked = f"  checked: {', '.join(diagnosis.checked) or 'nothing, for nothing could be read'}"
-    return _joined([head], diagnosis.findings, [checked])
+    tail = [f"  checked: {', '.join(diagnosis.checked) or 'nothing, for nothing could be read'}"]
+    if diagnosis.unchecked:
+        tail.append(f"  not checked: {', '.join(diagnosis.unchecked)}")
+    return _joined([head], diagnosis.findings, tail)
 
 
 def counts(findings: Iterable[Finding]) -> str:
-    """Such as ``2 problems, 1 note``."""
+    """Such as ``2 problems, 1 could not be checked, 1 note``."""
     severities = [finding.severity for finding in findings]
     numbers = [(severities.count(severity), severity) for severity in SEVERITIES]
-    return ", ".join(f"{number} {name}{'s' * (number > 1)}" for number, name in numbers if number)
+    return ", ".join(_counted(number, severity) for number, severity in numbers if number)
+
+
+def _counted(number: int, severity: str) -> str:
+    if severity == "unread":
+        return f"{number} {UNREAD}"
+    return f"{number} {severity}{'s' * (number > 1)}"
 
 
 def _joined(head: Sequence[str], findings: Sequence[Finding], tail: Sequence[str] = ()) -> str:

@@ -12,11 +12,16 @@ from situations import facts_of, host_of
 
 from provisioner.doctor.checks import ALL_CHECKS
 from provisioner.doctor.examine import Diagnosis, diagnose
+from provisioner.doctor.probes.agent_files import AgentFiles
+from provisioner.doctor.probes.docker_access import DockerAccessFacts
 from provisioner.doctor.probes.docker_journal import DockerJournalFacts
+from provisioner.doctor.probes.docker_settings import DockerSettingsFacts
 from provisioner.doctor.probes.gpu_containers import GpuContainer, GpuContainerFacts
 from provisioner.doctor.probes.gpu_health import GpuHealthFacts
 from provisioner.doctor.probes.jobs import JobFacts
-from provisioner.facts import Facts
+from provisioner.doctor.probes.storage import Place, StorageFacts
+from provisioner.doctor.report import host_text
+from provisioner.facts import Facts, Unreadable
 from provisioner.facts.kernel_log import KernelLogFacts
 from provisioner.facts.pending import PendingFacts, PendingReboot
 
@@ -24,6 +29,7 @@ TODAY = "2026-11-21"
 CASES = yaml.safe_load(
     (Path(__file__).parents[1] / "cases" / "doctor" / "checks.yaml").read_text("utf-8")
 )
+MEMBER = {"member": True, "session": True, "manager": True}
 PROVISIONING = "what provisioning would change"
 
 
@@ -36,6 +42,15 @@ def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
         "doctor_jobs": JobFacts(**{key: tuple(v) for key, v in told.get("jobs", {}).items()}),
         "kernel_log": KernelLogFacts(**told.get("kernel_log", {"source": "dmesg", "lines": ()})),
         "docker_journal": DockerJournalFacts(**told.get("docker_journal", {"state": "active"})),
+        "docker_settings": DockerSettingsFacts(told.get("docker_settings", "")),
+        "docker_access": DockerAccessFacts(True, **{**MEMBER, **told.get("docker_access", {})}),
+        "doctor_storage": StorageFacts(
+            tuple(
+                _place(*row) for row in told.get("storage", [["home", "/home/ml", "/", 900, 999]])
+            ),
+            tuple(map(tuple, told.get("silent", ()))),
+        ),
+        "doctor_agent_files": AgentFiles(tuple(told.get("damaged_agents", ()))),
         "gpu_health": GpuHealthFacts(**{key: _tuple(value) for key, value in fields.items()}),
         "gpu_containers": GpuContainerFacts(
             tuple(GpuContainer(*one) for one in containers.get("containers", ())),
@@ -44,13 +59,28 @@ def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _place(
+    what: str,
+    path: str,
+    mount: str,
+    free_gib: float,
+    total_gib: float,
+    free_files: int | None = None,
+    read_only: bool = False,
+) -> Place:
+    sizes = int(free_gib * (1 << 30)), int(total_gib * (1 << 30))
+    return Place(what, path, mount, *sizes, free_files, read_only)
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def diagnosis_of(case: Mapping[str, Any], **more: Any) -> Diagnosis:
     host = host_of(case)
-    known = {**dict(facts_of(case, host).items()), **probes_of(case.get("probes", {})), **more}
+    unread = {name: Unreadable(why) for name, why in case.get("unreadable", {}).items()}
+    known = {**dict(facts_of(case, host).items()), **probes_of(case.get("probes", {}))}
+    known = {**known, **unread, **more}
     checks = [check for check in ALL_CHECKS if check.subject != PROVISIONING]
     return diagnose(host, Facts(known), TODAY, checks)
 
@@ -70,7 +100,42 @@ def test_what_was_looked_at_is_told_and_what_could_not_be_is_not() -> None:
     assert len(whole.checked) == len(ALL_CHECKS) - 1
     half = diagnosis_of({"from": "converged", "unreadable": {"gpu": "x", "kernel_log": "y"}})
     assert set(whole.checked) - set(half.checked) >= {"driver"}
-    assert "disk space and clock" in half.checked
+    assert {"driver", "kernel log"} <= set(half.unchecked)
+    assert "disk space" in half.checked
+
+
+@pytest.mark.parametrize(
+    ("case", "verdict", "well"),
+    [
+        ({}, "healthy", True),
+        ({"facts": {"packages": {"busy": True}}}, "healthy", True),
+        ({"facts": {"login": {"lingers": False}}}, "warnings", True),
+        ({"unreadable": {"kernel_log": "only root"}}, "unchecked", False),
+        ({"unreadable": {"archive": "why"}}, "unchecked", False),
+        ({"probes": {"silent": [["home", "/home/ml"]]}}, "unchecked", False),
+        ({"facts": {"docker": {"snap": True}}}, "problems", False),
+        (
+            {"facts": {"docker": {"snap": True}}, "unreadable": {"kernel_log": "only root"}},
+            "problems",
+            False,
+        ),
+    ],
+)
+def test_healthy_means_that_everything_was_read_and_is_well(
+    case: dict[str, Any], verdict: str, well: bool
+) -> None:
+    found = diagnosis_of({"from": "converged", **case})
+    assert (found.verdict, found.is_well) == (verdict, well)
+    assert ("healthy" in host_text("gpu01", found)) is (verdict == "healthy")
+
+
+def test_what_could_not_be_checked_is_named_with_its_reason() -> None:
+    case = {"from": "converged", "unreadable": {"kernel_log": "only root may read it"}}
+    text = host_text("gpu01", diagnosis_of(case))
+    assert "gpu01: 1 could not be checked" in text
+    assert "? kernel log: could not be read" in text
+    assert "only root may read it" in text
+    assert text.splitlines()[-1] == "  not checked: kernel log"
 
 
 def test_a_reboot_that_rigup_itself_waits_for_is_told() -> None:

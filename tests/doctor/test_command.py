@@ -169,7 +169,19 @@ def test_warnings_alone_are_no_failure(rigup: Run, hosts: Answers) -> None:
     hosts["gpu01"] = WARNED
     done = rigup("--host", "gpu01")
     assert done.code == 0
-    assert done.out.startswith("gpu01: healthy, 1 warning, 1 note\n")
+    assert done.out.startswith("gpu01: 1 warning, 1 note\n")
+
+
+def test_what_could_not_be_checked_is_no_health(rigup: Run, hosts: Answers) -> None:
+    unread = Finding("unreadable", "unread", "kernel log", "c", "only root", "facts", "f")
+    hosts["gpu01"] = Diagnosis((unread,), ("driver",), False, ("kernel log",))
+    done = rigup("--host", "gpu01")
+    assert done.code == 1
+    assert done.out.startswith("gpu01: 1 could not be checked\n  ? kernel log: c\n")
+    assert done.out.endswith("  not checked: kernel log\n")
+    [row] = json.loads(rigup("--host", "gpu01", "--json").out)
+    assert row["result"]["verdict"] == "unchecked"
+    assert row["result"]["unchecked"] == ["kernel log"]
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,13 @@ def test_what_the_kernel_and_a_container_said_becomes_findings() -> None:
     assert "kernel log" in found.checked
 
 
-def test_a_section_that_is_missing_is_a_warning_and_never_health() -> None:
+def test_a_section_that_is_missing_is_unread_and_never_health() -> None:
     found, _ = diagnosis_of(kernel_log="", gpu_health="row|half an ans")
     unread = {one.subject for one in found.findings if one.id == "unreadable"}
-    assert {"kernel_log", "gpu_health"} <= unread
+    assert {"kernel log", "gpu health"} <= unread
     assert not {"kernel log", "GPUs"} & set(found.checked)
+    assert {"kernel log", "GPUs"} <= set(found.unchecked)
+    assert not found.is_well
 
 
 def test_hints_name_the_host() -> None:

@@ -59,6 +59,7 @@ def test_a_healthy_host_has_no_problems_and_is_not_changed(
     assert "lab01: healthy" in done.out
     assert "SIMULATED" in done.out
     assert "checked: driver, GPUs, kernel" in done.out
+    assert "not checked" not in done.out
     places = "/etc /usr /var/lib/rigup /opt /root /home /boot"
     touched = host.run(f"find {places} -xdev -newer /run/before-doctor -type f 2>/dev/null || true")
     assert touched == ""
@@ -126,6 +127,58 @@ def test_a_lost_gpu_is_a_problem_and_provision_does_not_end_well(
     assert "power the machine off and on" in done.said
 
 
+CONFIG = "/etc/rigup-lab-gpus.conf"
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "words"),
+    [
+        ("hot", "gpu-hot", "96 C, slowdown at 90 C"),
+        ("ecc", "ecc.errors.uncorrected.volatile.total", "total: 7"),
+    ],
+)
+def test_a_gpu_that_is_not_well(
+    provisioned: Rigup, shell: Shell, fault: str, name: str, words: str
+) -> None:
+    host = shell("lab01")
+    keep = f"cp {CONFIG} /root/gpus.kept; echo 'fault 1 {fault}' >> {CONFIG}"
+    with damage(host, keep, f"cat /root/gpus.kept > {CONFIG}; rm /root/gpus.kept"):
+        found = problems(provisioned)
+    assert words in found[name]["evidence"]
+    assert found[name]["subject"].startswith("GPU 1 ")
+
+
+def test_settings_that_the_running_docker_has_not_read_yet(
+    provisioned: Rigup, shell: Shell
+) -> None:
+    host, file = shell("lab01"), "/etc/docker/daemon.json"
+    broken = f"cp -a {file} /root/daemon.json.kept; echo '{{ bad' > {file}"
+    with damage(host, broken, f"mv /root/daemon.json.kept {file}"):
+        found = problems(provisioned)
+    assert "line 1, column 3" in found["docker-settings-invalid"]["evidence"]
+    assert "docker-silent" not in found
+
+
+def test_the_user_is_outside_the_docker_group(provisioned: Rigup, shell: Shell) -> None:
+    host = shell("lab01")
+    with damage(host, "gpasswd -d lab docker", "gpasswd -a lab docker"):
+        found = problems(provisioned)
+    assert "gpasswd -a lab docker" in found["docker-not-for-user"]["fix"]
+
+
+def test_the_disk_of_the_state_directory_is_full(provisioned: Rigup, shell: Shell) -> None:
+    """A small file system of its own, so that the outer machine is not filled."""
+    host = shell("lab01")
+    full = (
+        "mkdir -p /home/lab/.rigup/jobs && mount -t tmpfs -o size=16m full /home/lab/.rigup && "
+        "chown lab: /home/lab/.rigup && { dd if=/dev/zero of=/home/lab/.rigup/filler bs=1M || :; }"
+    )
+    with damage(host, full, "umount /home/lab/.rigup"):
+        found = problems(provisioned)
+    assert "it holds: rigup's state" in found["disk-nearly-full"]["cause"]
+    assert found["disk-nearly-full"]["subject"] == "disk /home/lab/.rigup"
+
+
 def test_a_container_that_lost_its_gpus(provisioned: Rigup, shell: Shell) -> None:
     """Its control device is taken away, which is what losing the device's permission looks like
     from inside."""
@@ -148,9 +201,14 @@ def test_a_user_who_needs_a_sudo_password_hears_what_could_not_be_read(
     hide = "mv /etc/sudoers.d/lab /root/sudoers.lab; gpasswd -d lab docker"
     with damage(host, hide, "mv /root/sudoers.lab /etc/sudoers.d/lab; usermod -aG docker lab"):
         done = provisioned("doctor", "--host", "lab01")
+    assert done.code == 1, done.said
+    assert "healthy" not in done.out
     assert "could not be read" in done.out
     assert "--ask-sudo-password" in done.out
-    assert "Docker, " not in done.out.rpartition("checked:")[2]
+    checked, unchecked = done.out.splitlines()[-2:]
+    assert "kernel log" not in checked
+    assert unchecked.startswith("  not checked: ")
+    assert "kernel log" in unchecked
 
 
 def test_a_captured_kernel_log(rigup: Rigup, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.agent.bundle import build_bundle
 from provisioner.doctor.finding import Finding
+from provisioner.doctor.probes.agent_files import AGENT_FILES
 from provisioner.doctor.probes.jobs import JOBS
 from provisioner.doctor.situation import Situation, found
 from provisioner.facts import AGENT, LOGIN, OS, PYTHON
@@ -15,6 +16,7 @@ OLDEST_PYTHON = (3, 8)
 
 def look(situation: Situation) -> Iterator[Finding]:
     yield from _python(situation)
+    yield from _damaged(situation)
     agent, login = situation.facts[AGENT], situation.facts[LOGIN]
     if not agent.builds:
         return  # nothing runs through rigup here, and the first job brings the agent along
@@ -63,6 +65,20 @@ def look_at_jobs(situation: Situation) -> Iterator[Finding]:
             evidence=", ".join(jobs.damaged),
             where="state directory",
             fix=f"look at jobs/NAME/state.json below {situation.host.state_dir} on the host",
+        )
+
+
+def _damaged(situation: Situation) -> Iterator[Finding]:
+    damaged = situation.facts[AGENT_FILES].damaged
+    if damaged:
+        yield found(
+            "agent-damaged",
+            "problem",
+            "agent",
+            "an agent's file is not what its name says: it was cut short or changed",
+            evidence=", ".join(name[:12] for name in damaged),
+            where=f"{situation.host.state_dir}/agent",
+            fix=f"{situation.provision} puts a whole one there",
         )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from provisioner.doctor.finding import Finding
+from provisioner.doctor.probes.docker_access import DOCKER_ACCESS, GROUP
 from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL, DockerJournalFacts
+from provisioner.doctor.probes.docker_settings import DOCKER_SETTINGS
 from provisioner.doctor.scan import scan_lines
 from provisioner.doctor.situation import Situation, found
-from provisioner.facts import DOCKER, GPU, TOOLKIT
+from provisioner.facts import DOCKER, GPU, LOGIN, TOOLKIT, FactUnreadable
 from provisioner.facts.docker import DockerFacts
 
 RUNNING = "API listen on"
@@ -31,6 +34,7 @@ def look(situation: Situation) -> Iterator[Finding]:
         )
     if not docker.installed:
         return
+    yield from _settings(situation, docker)
     yield from _silent(situation, docker)
     yield from _without_gpus(situation, docker)
     if docker.active and not docker.enabled and not docker.snap:
@@ -42,6 +46,64 @@ def look(situation: Situation) -> Iterator[Finding]:
             evidence="docker.service is not enabled",
             where="systemd",
             fix="sudo systemctl enable docker.service",
+        )
+
+
+def look_at_access(situation: Situation) -> Iterator[Finding]:
+    """The login user and Docker's socket. Root, and whoever runs rootless Docker, need no group."""
+    access, login = situation.facts[DOCKER_ACCESS], situation.facts[LOGIN]
+    if not access.installed or login.is_root or access.writable or situation.facts[DOCKER].rootless:
+        return
+    if not access.member:
+        yield found(
+            "docker-not-for-user",
+            "problem",
+            "docker",
+            f"{login.user} may not use Docker: containers and container jobs fail",
+            evidence=f"{login.user} is not in the group {GROUP}",
+            where="/etc/group",
+            fix=f"{situation.provision}; by hand, sudo gpasswd -a {login.user} {GROUP}, then "
+            "log in again",
+        )
+    elif access.session is False:
+        yield found(
+            "docker-not-in-session",
+            "warning",
+            "docker",
+            f"this login session is older than the membership of {login.user} in {GROUP}",
+            evidence="id -G lacks the group",
+            where="login session",
+            fix="end shared SSH connections (ssh -O exit HOST) and log in again",
+        )
+    elif access.manager is False:
+        yield found(
+            "docker-not-in-user-manager",
+            "warning",
+            "docker",
+            f"the service manager of {login.user} is older than the membership in {GROUP}: queued "
+            "container jobs that it starts fail",
+            evidence="its process lacks the group",
+            where="user@.service",
+            fix=f"when none of its jobs runs, sudo systemctl restart user@$(id -u {login.user})",
+        )
+
+
+def _settings(situation: Situation, docker: DockerFacts) -> Iterator[Finding]:
+    """A running engine has read them before: a broken file only shows at its next start."""
+    complaint = docker.daemon_error
+    if complaint is None:
+        with suppress(FactUnreadable):
+            complaint = situation.facts[DOCKER_SETTINGS].complaint
+    if complaint:
+        yield found(
+            "docker-settings-invalid",
+            "problem",
+            "docker",
+            "Docker's settings are invalid: the engine does not start with them",
+            evidence=complaint,
+            where="/etc/docker/daemon.json",
+            fix="repair the file; sudo dockerd --validate --config-file=/etc/docker/daemon.json "
+            "checks it",
         )
 
 

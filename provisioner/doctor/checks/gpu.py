@@ -1,73 +1,35 @@
-"""The GPUs themselves, as nvidia-smi tells their condition."""
+"""The GPUs themselves, as nvidia-smi tells their condition: provisioner/data/gpu_health.yaml."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import Any
 
-from provisioner.doctor.finding import Finding, Severity
+from provisioner import data
+from provisioner.doctor.checks.gpu_heat import heat
+from provisioner.doctor.finding import SEVERITIES, Finding
 from provisioner.doctor.probes.gpu_health import GPU_HEALTH, GpuHealthFacts
 from provisioner.doctor.scan import scan_lines
 from provisioner.doctor.signatures import by_exit_code
 from provisioner.doctor.situation import Situation, found
 
 WHERE = "nvidia-smi"
-NO_FAULT = {"", "n/a", "[n/a]", "[not supported]", "0", "no", "none", "enabled", "completed"}
-SLOWDOWNS = {
-    0x8: "hardware slowdown",
-    0x20: "thermal slowdown by software",
-    0x40: "thermal slowdown by hardware",
-    0x80: "power brake",
-}
-"""Bits of clocks_event_reasons.active that mean trouble (NVML, nvmlClocksEventReasons)."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """What a field's value means unless it says that nothing is wrong."""
-
-    severity: Severity
-    cause: str
-    fix: str
-
-
-CONDITIONS: Mapping[str, Condition] = {
-    "persistence_mode": Condition(
-        "warning",
-        "persistence mode is off: each use of the idle GPU starts the driver anew (1 to 3 s)",
-        "sudo nvidia-smi -pm 1 now; for good, nvidia-persistenced (invoke provision --host HOST)",
-    ),
-    "ecc.errors.uncorrected.volatile.total": Condition(
-        "warning",
-        "uncorrectable memory errors since the driver was loaded",
-        "look for Xid 48, 63, 64, 94 or 95 in the kernel log",
-    ),
-    "remapped_rows.pending": Condition(
-        "warning", "a row of memory waits to be remapped", "reset the GPU or reboot"
-    ),
-    "remapped_rows.failure": Condition(
-        "problem", "remapping a row of memory failed", "have the GPU replaced"
-    ),
-    "retired_pages.pending": Condition(
-        "warning", "a page of memory waits to be retired", "reset the GPU or reboot"
-    ),
-    "gpu_recovery_action": Condition(
-        "problem", "the driver asks for a recovery of this GPU", "do what it asks for"
-    ),
-    "fabric.state": Condition(
-        "problem",
-        "the GPU is not part of its NVLink fabric",
-        "systemctl status nvidia-fabricmanager; it must have exactly the driver's version",
-    ),
-}
+NOT_THERE = ("", "n/a", "[n/a]", "[not supported]", "[requested functionality has been deprecated]")
+NO_FAULT = {*NOT_THERE, "0", "no", "none", "enabled", "completed"}
+BUSY_STATES = ("P0", "P1", "P2")
+"""Performance states in which the link runs at full speed; in others it saves power."""
 
 
 def look(situation: Situation) -> Iterator[Finding]:
     health = situation.facts[GPU_HEALTH]
     yield from _said(health)
     for values in health.gpus:
-        yield from _conditions(values)
-        yield from _slowdowns(values)
+        name = _name(values)
+        yield from _unread(name, values)
+        yield from _conditions(name, values)
+        yield from heat(name, values, health.limits.get(values.get("pci.bus_id", ""), {}))
+        yield from _slowdowns(name, values)
+        yield from _link(name, values)
 
 
 def _said(health: GpuHealthFacts) -> Iterator[Finding]:
@@ -94,38 +56,80 @@ def _said(health: GpuHealthFacts) -> Iterator[Finding]:
         yield meant.finding(evidence, WHERE)
 
 
-def _conditions(values: Mapping[str, str]) -> Iterator[Finding]:
-    for field, condition in CONDITIONS.items():
+def _unread(name: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    """Fields for which nvidia-smi writes an error, such as ``[Unknown Error]``: not the same as
+    fields that a GPU does not have."""
+    failed = [
+        f"{field}: {value}"
+        for field, value in values.items()
+        if value.startswith(("[", "ERR!")) and value.lower() not in NOT_THERE
+    ]
+    if failed:
+        yield found(
+            "gpu-field-unread",
+            "unread",
+            name,
+            "the GPU does not answer all questions about its condition",
+            evidence=", ".join(failed)[:300],
+            where=WHERE,
+            fix="sudo dmesg | grep NVRM; an error of this kind often means that the GPU is faulty",
+        )
+
+
+def _conditions(name: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    table: dict[str, Any] = data.load("gpu_health")["conditions"]
+    for field, condition in table.items():
         value = values.get(field, "")
-        if value.lower() in NO_FAULT or value.startswith("["):
+        if value.lower() in NO_FAULT or value.startswith(("[", "ERR!")):
             continue
         yield found(
             field,
-            condition.severity,
-            _name(values),
-            condition.cause,
+            condition["severity"],
+            name,
+            condition["cause"],
             evidence=f"{field}: {value}",
             where=WHERE,
-            fix=condition.fix,
+            fix=condition["fix"],
+            source=condition["source"],
         )
 
 
-def _slowdowns(values: Mapping[str, str]) -> Iterator[Finding]:
+def _slowdowns(name: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    field = next((key for key in values if key.endswith("_reasons.active")), "")
     try:
-        bits = int(values.get("clocks_event_reasons.active", "0"), 16)
+        bits = int(values.get(field, "0"), 16)
     except ValueError:
         return
-    reasons = [name for bit, name in SLOWDOWNS.items() if bits & bit]
-    if reasons:
+    active = [row for row in data.load("gpu_health")["slowdowns"] if bits & row["bit"]]
+    if active:
         yield found(
             "clocks-slowed",
-            "warning",
-            _name(values),
-            f"the GPU slows itself down: {', '.join(reasons)}",
-            evidence=f"clocks_event_reasons.active: {bits:#x}",
+            min((row["severity"] for row in active), key=SEVERITIES.index),
+            name,
+            f"the GPU slows itself down: {', '.join(row['name'] for row in active)}",
+            evidence=f"{field}: {bits:#x}",
             where=WHERE,
             fix="check cooling and power supply; nvidia-smi -q -d PERFORMANCE,TEMPERATURE",
+            source="NVML, nvmlClocksEventReasons",
         )
+
+
+def _link(name: str, values: Mapping[str, str]) -> Iterator[Finding]:
+    """Fewer lanes than card and slot have are never normal, a lower speed only when idle."""
+    for what, unit in (("width", "x"), ("gen", "generation ")):
+        now, best = (values.get(f"pcie.link.{what}.{key}", "") for key in ("current", "max"))
+        at_work = what == "width" or values.get("pstate") in BUSY_STATES
+        if now.isdecimal() and best.isdecimal() and 0 < int(now) < int(best) and at_work:
+            yield found(
+                f"pcie-{what}-degraded",
+                "warning",
+                name,
+                "the PCIe link is slower than the card and its slot allow",
+                evidence=f"{unit}{now} of {unit}{best}",
+                where=WHERE,
+                fix="reseat the card and its riser; sudo lspci -vv shows LnkSta (downgraded)",
+                source="SMI, pcie.link",
+            )
 
 
 def _name(values: Mapping[str, str]) -> str:

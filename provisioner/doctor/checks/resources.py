@@ -6,94 +6,89 @@ from collections.abc import Iterator
 
 from provisioner import data
 from provisioner.doctor.finding import Finding, Severity
+from provisioner.doctor.probes.storage import ANSWER_WITHIN_S, STORAGE, Place
 from provisioner.doctor.situation import Situation, found
-from provisioner.facts import DOCKER, LOGIN, RESOURCES, FactUnreadable
-from provisioner.facts.resources import Space
+from provisioner.facts import RESOURCES
 
 GIB = 1 << 30
-FULL_BYTES, NEARLY_FULL_BYTES = GIB, 5 * GIB
-"""Below the first, logs and checkpoints soon fail; below the second, no image fits any more."""
+FULL_BYTES, FULL_PART = GIB, 0.05
+NEARLY_FULL_BYTES, NEARLY_FULL_PART = 5 * GIB, 0.2
+"""The smaller of both counts. Below the first, logs and checkpoints soon fail; below the second, no
+image fits any more. A small file system is not full because it is small."""
 FEW_FILES = 10_000
 
 
 def look(situation: Situation) -> Iterator[Finding]:
-    resources = situation.facts[RESOURCES]
-    for mount, paths in _places(situation).items():
-        space = resources.mounts.get(mount)
-        if space is not None:
-            yield from _space(mount, paths, space)
-    yield from _clock(resources.clock_ahead_s)
+    storage = situation.facts[STORAGE]
+    mounts: dict[str, list[Place]] = {}
+    for place in storage.places:
+        mounts.setdefault(place.mount, []).append(place)
+    for mount, places in mounts.items():
+        yield from _space(mount, places)
+    for what, path in storage.silent:
+        yield found(
+            "disk-silent",
+            "unread",
+            f"disk of {path}",
+            f"the file system of {what} cannot be looked at",
+            evidence=f"no answer within {ANSWER_WITHIN_S} s, or an error",
+            where="stat -f",
+            fix=f"df -h {path}; a network file system whose server is gone hangs everything on it",
+        )
 
 
-def _places(situation: Situation) -> dict[str, list[str]]:
-    """Mount point -> the paths on it that matter."""
-    places: dict[str, list[str]] = {}
-    for path in ("/", "/var", "/tmp", *_home(situation), _docker_root(situation)):  # noqa: S108
-        places.setdefault(situation.facts[RESOURCES].mount_of(path), []).append(path)
-    return places
+def look_at_clock(situation: Situation) -> Iterator[Finding]:
+    ahead_s, table = situation.facts[RESOURCES].clock_ahead_s, data.load("preflight")
+    if abs(ahead_s) <= table["clock_tolerance_s"]:
+        return
+    yield found(
+        "clock-skew",
+        "problem" if abs(ahead_s) > table["clock_far_off_s"] else "warning",
+        "clock",
+        "the host's clock differs from this machine's: certificates and package lists may not "
+        "be believed",
+        evidence=f"{abs(ahead_s)} s {'ahead' if ahead_s > 0 else 'behind'}",
+        where="date",
+        fix="compare `date` on both; on the wrong one, sudo timedatectl set-ntp true",
+    )
 
 
-def _home(situation: Situation) -> tuple[str, ...]:
-    try:
-        return (situation.facts[LOGIN].home,)
-    except FactUnreadable:
-        return ()
-
-
-def _docker_root(situation: Situation) -> str:
-    try:
-        daemon = situation.facts[DOCKER].daemon_json or {}
-    except FactUnreadable:
-        daemon = {}
-    return str(daemon.get("data-root") or "/var/lib/docker")
-
-
-def _space(mount: str, paths: list[str], space: Space) -> Iterator[Finding]:
-    where = f"{mount} ({', '.join(paths)})"
-    if space.read_only:
+def _space(mount: str, places: list[Place]) -> Iterator[Finding]:
+    what = ", ".join(dict.fromkeys(place.what for place in places))
+    paths = ", ".join(dict.fromkeys(place.path for place in places))
+    subject, where = f"disk {mount}", f"{mount} ({paths})"
+    one = places[0]
+    if one.read_only:
         yield found(
             "disk-read-only",
             "problem",
-            f"disk {mount}",
-            f"{mount} is mounted read-only",
+            subject,
+            f"{mount} is mounted read-only; it holds: {what}",
             evidence="ro",
             where=where,
             fix=f"sudo dmesg | grep -iE 'I/O error|read-only'; then fsck, or sudo mount -o "
             f"remount,rw {mount}",
         )
-    if space.free_bytes < NEARLY_FULL_BYTES:
-        full = space.free_bytes < FULL_BYTES
+    if one.free_bytes < min(NEARLY_FULL_BYTES, NEARLY_FULL_PART * one.total_bytes):
+        full = one.free_bytes < min(FULL_BYTES, FULL_PART * one.total_bytes)
         severity: Severity = "problem" if full else "warning"
         yield found(
             "disk-nearly-full",
             severity,
-            f"disk {mount}",
-            f"{mount} is {'' if full else 'nearly '}full",
-            evidence=f"{space.free_bytes / GIB:.1f} GiB free",
+            subject,
+            f"{mount} is {'' if full else 'nearly '}full; it holds: {what}",
+            evidence=f"{one.free_bytes / GIB:.1f} of {one.total_bytes / GIB:.1f} GiB free",
             where=where,
-            fix="docker system df; docker system prune; sudo journalctl --vacuum-size=500M",
+            fix="docker system df; docker system prune; sudo journalctl --vacuum-size=500M; "
+            "old jobs lie in the state directory",
         )
-    if space.free_files is not None and space.free_files < FEW_FILES:
+    if one.free_files is not None and one.free_files < FEW_FILES:
         yield found(
             "disk-few-files",
             "problem",
-            f"disk {mount}",
-            f"{mount} can hold only a few more files, however much space is free",
-            evidence=f"{space.free_files} free inodes",
+            subject,
+            f"{mount} can hold only a few more files, however much space is free; it holds: {what}",
+            evidence=f"{one.free_files} free inodes",
             where=where,
             fix=f"df -i {mount}; find who has that many small files and remove them",
-        )
-
-
-def _clock(ahead_s: int) -> Iterator[Finding]:
-    if abs(ahead_s) > data.load("preflight")["clock_tolerance_s"]:
-        yield found(
-            "clock-skew",
-            "warning",
-            "clock",
-            "the host's clock differs from this machine's: certificates and package lists may not "
-            "be believed",
-            evidence=f"{abs(ahead_s)} s {'ahead' if ahead_s > 0 else 'behind'}",
-            where="date",
-            fix="compare `date` on both; on the wrong one, sudo timedatectl set-ntp true",
         )
