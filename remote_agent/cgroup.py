@@ -68,12 +68,13 @@ def make_cgroup(job_id: str) -> Optional[Cgroup]:
     for directory in own_directories():
         if not _is_scope_of(directory, job_id):
             continue
-        path = os.path.join(directory, LEAF)
+        cgroup = Cgroup(os.path.join(directory, LEAF))
         try:
-            os.mkdir(path, 0o755)
+            os.mkdir(cgroup.path, 0o755)
         except OSError:
             continue
-        return Cgroup(path)
+        if _can_be_entered(cgroup):
+            return cgroup
     return None
 
 
@@ -89,6 +90,19 @@ def recorded_cgroup(details: Dict[str, Any], job_id: str) -> Optional[Cgroup]:
     if not any(path.startswith(mount + "/") for _, _, mount in _mounts()):
         return None
     return Cgroup(path) if _is_ours(path) else None
+
+
+def _can_be_entered(cgroup: Cgroup) -> bool:
+    """Tried by a child: where a process may not move, a program would start outside."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            cgroup.enter()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitpid(pid, 0)[1] == 0
 
 
 def _is_scope_of(directory: str, job_id: str) -> bool:

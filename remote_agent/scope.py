@@ -32,7 +32,10 @@ def job_scope(job_id: str) -> List[str]:
     """The words to put before a supervisor's command line; none where there is no manager that
     outlives the login. Delegated: then an OOM kill inside does not end the whole scope."""
     words = _scope()
-    return [*words, "--property=Delegate=yes", "--unit=" + scope_name(job_id)] if words else []
+    if not words:
+        return []
+    properties = ("--property=Delegate=yes", "--property=TasksMax=infinity")
+    return [*words, *properties, "--unit=" + scope_name(job_id)]
 
 
 def session_escape() -> List[str]:
