@@ -236,7 +236,11 @@ def facts(
         lambda one: dict(provisioning.read_facts(one, sudo_password=password).items()),
     )
     if json:
-        print(show.as_json(show.results_json(results)))
+        shown = [
+            (one, found if found is None else facts_report.plain(found), error)
+            for one, found, error in results
+        ]
+        print(show.as_json(show.results_json(shown)))
     else:
         for one, found, _ in results:
             if found is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from provisioner.command import MASK
 from provisioner.facts.agent import AgentFacts
 from provisioner.facts.base import Unreadable
 from provisioner.facts.docker import DockerFacts
@@ -21,9 +23,12 @@ from provisioner.facts.python import PythonFacts
 from provisioner.facts.resources import ResourceFacts
 from provisioner.facts.toolkit import ToolkitFacts
 from provisioner.text import printable
+from provisioner.transcript import URL_LOGIN
 
 GIB = 1 << 30
 MIB_PER_GIB = 1024
+SECRET = re.compile(r"passw|secret|token|credential|api-?key", re.IGNORECASE)
+"""Keys whose values are nobody else's business, such as the splunk-token of a log driver."""
 
 
 def text(host: str, facts: Mapping[str, Any]) -> str:
@@ -34,6 +39,33 @@ def text(host: str, facts: Mapping[str, Any]) -> str:
         for place, said in enumerate(_said(value)):
             lines.append(f"  {name if place == 0 else '':<{width}}  {said}")
     return "\n".join(printable(line) for line in lines)
+
+
+def plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for machines, without passwords: a daemon.json may hold a proxy's, or a token of a
+    log driver. The facts themselves keep them, for a merge must not lose them."""
+    return {name: _masked(_fields(value)) for name, value in facts.items()}
+
+
+def _fields(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return URL_LOGIN.sub(f"://{MASK}@", value)
+    if isinstance(value, Mapping):
+        return {
+            key: MASK if _holds_text(item) and SECRET.search(str(key)) else _masked(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_masked(item) for item in value]
+    return value
+
+
+def _holds_text(value: Any) -> bool:
+    return bool(value) and isinstance(value, (str, Mapping, list, tuple))
 
 
 def _said(value: Any) -> Iterator[str]:

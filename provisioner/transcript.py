@@ -14,8 +14,9 @@ from provisioner.transport.base import OutputSink, Session, Transport
 from provisioner.transport.upload import put_command
 
 OUTPUT_KEPT = 65536
-URL_LOGIN = re.compile(r"://[^/@\s]*@")
-"""A host's own files may hold passwords in addresses (a proxy in daemon.json)."""
+URL_LOGIN = re.compile(r"://[^/\s\"']*@")
+"""A host's own files may hold passwords in addresses (a proxy in daemon.json), and an ``@`` in
+those."""
 
 
 class Transcript:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from situations import facts_of, host_of
 
+from provisioner import show
 from provisioner.facts import Unreadable
-from provisioner.facts_report import text
+from provisioner.facts_report import plain, text
 
 
 def shown(case: dict[str, Any]) -> str:
@@ -70,3 +72,31 @@ def test_a_fact_that_was_added_later_is_shown_all_the_same() -> None:
 def test_nothing_of_a_host_controls_the_terminal() -> None:
     told = text("h", {"later": Later(("\x1b[2J\x07",), "\u202e")})
     assert not set("\x1b\x07\u202e") & set(told)
+
+
+def test_json_of_facts_holds_no_password() -> None:
+    daemon = {
+        "proxies": {"https-proxy": "http://admin:hunter2@proxy.example:3128"},
+        "log-opts": {"splunk-token": "hunter2", "max-size": "10m"},
+        "hosts": ["tcp://me:hun@ter2@[::1]:2375"],
+        "features": {"cdi": True},
+    }
+    case = {"from": "converged", "facts": {"docker": {"daemon_json": daemon}}}
+    facts = dict(facts_of(case, host_of(case)).items())
+    shown = plain({**facts, "odd": Unreadable("cannot read https://u:hunter2@x.example/")})
+    assert "hunter2" not in json.dumps(shown)
+    assert "ter2" not in json.dumps(shown)
+    assert shown["docker"]["daemon_json"] == {
+        "proxies": {"https-proxy": "http://***@proxy.example:3128"},
+        "log-opts": {"splunk-token": "***", "max-size": "10m"},
+        "hosts": ["tcp://***@[::1]:2375"],
+        "features": {"cdi": True},
+    }
+    assert facts["docker"].daemon_json == daemon, "what is merged keeps it"
+
+
+def test_json_of_facts_has_every_field_as_it_is() -> None:
+    case = {"from": "converged"}
+    facts = dict(facts_of(case, host_of(case)).items())
+    shown = json.loads(json.dumps(plain(facts)))
+    assert shown == json.loads(show.as_json(facts))
