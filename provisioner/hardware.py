@@ -46,7 +46,7 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
     """One driver serves all GPUs of a host: a single old one makes it proprietary.
 
     A GPU between or above the table's ranges counts as newer than it (open). Raises BlockedError
-    when no driver, or not the wanted branch, drives all of them.
+    when no driver, or not the wanted branch, drives all of them, or there is no such branch.
     """
     table = data.load("drivers")
     branch = wanted_branch or table["default_branch"]
@@ -63,6 +63,7 @@ def choose_driver(gpus: Iterable[PciGpu], wanted_branch: str | None) -> DriverCh
             remedy="take one of them out of the host",
         )
     _refuse_branch(branch, old, new)
+    _refuse_unknown(branch)
     early = int(branch) < int(table["open_from"]) and not new
     flavour = "proprietary" if old or early else "open"
     seen = [f"{device} {name or 'unknown, so newer'}" for device, name in found.items()]
@@ -103,6 +104,19 @@ def _ancient(devices: Sequence[str]) -> tuple[str, ...]:
 def _too_old(devices: Iterable[str]) -> tuple[str, ...]:
     oldest = min(int(row["from"], 16) for row in data.load("drivers")["generations"])
     return tuple(dict.fromkeys(device for device in devices if int(device, 16) < oldest))
+
+
+def _refuse_unknown(branch: str) -> None:
+    table = data.load("drivers")
+    released = [name for row in table["released"] for name in row]
+    newest = max(map(int, released))
+    if branch in released or newest < int(branch) <= newest + table["released_margin"]:
+        return
+    raise BlockedError(
+        f"NVIDIA has released no driver branch {branch}",
+        remedy=f"set driver_branch in the inventory to one of {', '.join(released[-6:])}, or an "
+        "older one",
+    )
 
 
 def _refuse_branch(branch: str, old: Sequence[str], new: Sequence[str]) -> None:

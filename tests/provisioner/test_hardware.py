@@ -177,3 +177,17 @@ def test_gpus_that_the_driver_should_list_and_does_not(
 
 def test_nothing_is_missed_before_the_driver_is_loaded() -> None:
     assert unanswering(driven(["h100"], [], module_version=None)) == ()
+
+
+@pytest.mark.parametrize("branch", ["999", "585", "100", "681"])
+def test_a_branch_that_was_never_released_is_refused_before_anything_is_installed(
+    branch: str,
+) -> None:
+    with pytest.raises(BlockedError, match=f"no driver branch {branch}") as raised:
+        choose_driver([PciGpu("0000:01:00.0", "0x2330", None)], branch)
+    assert "driver_branch" in str(raised.value.remedy)
+
+
+@pytest.mark.parametrize("branch", ["580", "620", "630", "680"])
+def test_a_branch_that_came_out_after_the_table_is_not_refused(branch: str) -> None:
+    assert choose_driver([PciGpu("0000:01:00.0", "0x2330", None)], branch).branch == branch
