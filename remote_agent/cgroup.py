@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
 
 from remote_agent.protocol.job import JOB_ID
 
@@ -18,6 +19,7 @@ LEAF = "job"
 SCOPE = re.compile(r"rigup-job-(.+)-[0-9a-f]{8}\.scope\Z")
 SYSTEMD_V1 = "name=systemd"
 CGROUP2 = "cgroup2"
+MAX_ROUNDS = 1000
 MAX_CGROUPS = 10_000
 """A job may make cgroups of its own below its own; more of them are not looked at."""
 
@@ -43,18 +45,36 @@ class Cgroup:
         return found
 
     def kill(self) -> None:
-        """SIGKILL to all processes at once, also to one that forks meanwhile. Does nothing before
-        Linux 5.14 and on cgroup v1."""
+        """SIGKILL to all processes, also to those that fork meanwhile."""
+        if not self._kill_at_once():
+            for pid in self._halted():
+                _send(pid, signal.SIGKILL)
+
+    def _kill_at_once(self) -> bool:
+        """False before Linux 5.14 and on cgroup v1; see cgroups(7), cgroup.kill."""
         try:
             fd = os.open(os.path.join(self.path, "cgroup.kill"), os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
-            return
+            return False
         try:
-            os.write(fd, b"1")
+            return os.write(fd, b"1") == 1
         except OSError:
-            return  # removed just now: nothing is in it
+            return False  # removed just now
         finally:
             os.close(fd)
+
+    def _halted(self) -> List[int]:
+        """All processes, stopped so that none of them forks: looked for until no new one is
+        found."""
+        halted: Set[int] = set()
+        for _ in range(MAX_ROUNDS):
+            new = set(self.pids()) - halted
+            if not new:
+                break
+            for pid in new:
+                _send(pid, signal.SIGSTOP)
+            halted |= new
+        return sorted(halted.intersection(self.pids()))
 
 
 def scope_name(job_id: str) -> str:
@@ -117,6 +137,13 @@ def _is_ours(path: str) -> bool:
         return False
     same = os.path.realpath(path) == path
     return same and stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # gone meanwhile, or another user's
 
 
 def _pids(directory: str) -> List[int]:

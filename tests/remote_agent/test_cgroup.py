@@ -153,6 +153,22 @@ def test_orphans_that_shed_everything_are_found_and_ended(own, tmp_path):
     until(lambda: tree.send(signal.SIGKILL) == 0)
 
 
+RELAY = """\
+import os
+while True:
+    if os.fork():
+        os._exit(0)
+"""
+
+
+def test_a_process_that_always_forks_and_ends_is_caught(own, tmp_path):
+    """Its number is another one before a signal can be sent to it."""
+    pid = launch([sys.executable, "-c", RELAY], "/", {}, str(tmp_path / "log"), own)
+    os.waitpid(pid, 0)
+    own.kill()
+    until(lambda: own.pids() == [])
+
+
 def test_a_job_that_makes_cgroups_of_its_own_does_not_hide_in_them(own):
     deeper = f"{own.path}/deeper"
     os.mkdir(deeper)
