@@ -12,8 +12,8 @@ from provisioner.facts.base import Fact, NeedsRoot, Output
 
 @dataclass(frozen=True)
 class KernelLogFacts:
-    """``source``: the program that told it. ``lines``: the newest of those that matter, oldest
-    first, with the time stamps that the program gave them."""
+    """``source``: the program that told it. ``lines``: the newest of those that matter, Xids before
+    the others, each oldest first, with the time stamps that the program gave them."""
 
     source: str
     lines: tuple[str, ...]
@@ -22,9 +22,11 @@ class KernelLogFacts:
 SCRIPT = r"""
 telling='NVRM|NVRM: Xid|nvidia|nouveau|nova_core|NovaCore|Lockdown|Out of memory|oom-kill'
 telling="$telling|I/O error|read-only|EXT4-fs error|XFS.*(error|[Ss]hutdown)|Hardware Error|AER:"
-tell() {
+tell() {  # however much else is said, it does not push the Xids out
   printf 'source|%s\n' "$1"
-  grep -aE "$telling" | cut -c -600 | tail -n 400 | sed 's/^/log|/'
+  lines=$(grep -aE "$telling" | cut -c -600 | tail -n 20000)
+  printf '%s\n' "$lines" | grep -a 'NVRM: Xid' | tail -n 200 | sed 's/^/log|/'
+  printf '%s\n' "$lines" | grep -av 'NVRM: Xid' | tail -n 200 | sed '/^$/d; s/^/log|/'
 }
 for root in '' as_root; do
   if $root dmesg >/dev/null 2>&1; then

@@ -36,7 +36,7 @@ PROVISIONING = "what provisioning would change"
 def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
     """What a healthy host answers, changed by the case."""
     containers = told.get("gpu_containers", {})
-    fields = {"exit_code": 0, **told.get("gpu_health", {})}
+    fields = {"exit_code": 0, "gpus": [{"index": "0"}], **told.get("gpu_health", {})}
     return {
         "pending": PendingFacts(None),
         "doctor_jobs": JobFacts(**{key: tuple(v) for key, v in told.get("jobs", {}).items()}),
@@ -50,7 +50,9 @@ def probes_of(told: Mapping[str, Any]) -> dict[str, Any]:
             ),
             tuple(map(tuple, told.get("silent", ()))),
         ),
-        "doctor_agent_files": AgentFiles(tuple(told.get("damaged_agents", ()))),
+        "doctor_agent_files": AgentFiles(
+            tuple(told.get("damaged_agents", ())), told.get("state_owner", "")
+        ),
         "gpu_health": GpuHealthFacts(**{key: _tuple(value) for key, value in fields.items()}),
         "gpu_containers": GpuContainerFacts(
             tuple(GpuContainer(*one) for one in containers.get("containers", ())),
@@ -162,6 +164,14 @@ def test_what_provisioning_would_change_is_a_warning_with_its_reason() -> None:
     assert docker.severity == "warning"
     assert docker.cause.startswith("not as provisioning leaves it: ")
     assert docker.where == "invoke provision --host gpu01 --check"
+
+
+def test_a_step_that_cannot_be_judged_leaves_the_area_unchecked() -> None:
+    case = {"from": "converged", "unreadable": {"network": "why"}}
+    known = {**dict(facts_of(case, host_of(case)).items()), **probes_of({})}
+    found = diagnose(host_of(case), Facts(known), TODAY)
+    assert PROVISIONING in found.unchecked
+    assert not found.is_well
 
 
 def test_where_only_a_reboot_helps_the_fix_allows_it() -> None:

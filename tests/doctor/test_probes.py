@@ -4,6 +4,7 @@ scripts themselves, really run by ``sh`` with stand-in programs."""
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,10 @@ import pytest
 import yaml
 
 from provisioner.doctor.probes import PROBES
+from provisioner.doctor.probes.agent_files import AGENT_FILES
+from provisioner.doctor.probes.docker_access import DOCKER_ACCESS
 from provisioner.doctor.probes.docker_journal import DOCKER_JOURNAL
+from provisioner.doctor.probes.docker_settings import DOCKER_SETTINGS
 from provisioner.doctor.probes.gpu_containers import (
     GPU_CONTAINERS,
     MOST_CONTAINERS,
@@ -24,6 +28,7 @@ from provisioner.doctor.probes.gpu_containers import (
 )
 from provisioner.doctor.probes.gpu_health import GPU_HEALTH
 from provisioner.doctor.probes.jobs import JOBS
+from provisioner.doctor.probes.storage import STORAGE
 from provisioner.facts.base import Fact, Unreadable, compose, parse
 from provisioner.facts.kernel_log import KERNEL_LOG
 
@@ -76,7 +81,7 @@ def on_host(tmp_path: Path) -> Run:
     def run(probe: Fact[Any], programs: Mapping[str, str], state_dir: str = "") -> Any:
         folder = tmp_path / "bin"
         folder.mkdir()
-        for name in TOOLS:
+        for name in set(TOOLS) - set(programs):
             (folder / name).symlink_to(shutil.which(name) or "/nowhere")
         for name, body in programs.items():
             (folder / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -124,8 +129,15 @@ def test_a_kernel_log_of_megabytes_is_cut_to_its_newest_lines(on_host: Run) -> N
     long = "x" * 900
     loop = f'i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo "[$i] NVRM: {long}"; done'
     lines = on_host(KERNEL_LOG, {"dmesg": loop}).lines
-    assert len(lines) == 400
+    assert len(lines) == 200
     assert lines[-1].startswith("[5000] NVRM: x")
+
+
+def test_an_xid_is_not_pushed_out_by_whatever_else_is_said(on_host: Run) -> None:
+    loop = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo [$i] nvidia-modeset: loading; done"
+    lines = on_host(KERNEL_LOG, {"dmesg": f"echo '{XID_LINE}'; {loop}"}).lines
+    assert lines[0] == XID_LINE
+    assert lines[-1] == "[5000] nvidia-modeset: loading"
 
 
 def test_nvidia_smi_is_asked_for_the_fields_it_knows(on_host: Run) -> None:
@@ -205,6 +217,90 @@ def test_megabytes_from_a_container_and_too_many_of_them_are_cut(on_host: Run) -
     assert all(len(one.said) < 1600 and one.said.endswith("the end") for one in found.containers)
 
 
-def test_a_docker_that_refuses_is_no_container(on_host: Run) -> None:
+def test_a_docker_that_refuses_is_not_one_without_containers(on_host: Run) -> None:
     found = on_host(GPU_CONTAINERS, {"docker": "echo Cannot connect >&2; exit 1", "sudo": "exit 1"})
-    assert found.containers == ()
+    assert isinstance(found, Unreadable)
+    assert "lists no containers" in found.reason
+
+
+DOCKERD = 'case " $* " in *" --validate "*) {} ;; esac'
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ("exit 0", ""),
+        ("echo 'unknown flag: --validate'; exit 125", ""),
+        ("echo 'unable to configure: nonsense' >&2; exit 1", "unable to configure: nonsense"),
+    ],
+)
+def test_dockerd_is_asked_about_its_settings(
+    on_host: Run, tmp_path: Path, answer: str, complaint: str
+) -> None:
+    file = tmp_path / "daemon.json"
+    file.write_text("{}")
+    script = DOCKER_SETTINGS.script.replace("/etc/docker/daemon.json", str(file))
+    probe = dataclasses.replace(DOCKER_SETTINGS, script=script)
+    assert on_host(probe, {"dockerd": DOCKERD.format(answer)}).complaint == complaint
+
+
+def access_programs(groups: str, session: str) -> dict[str, str]:
+    return {
+        "docker": "exit 0",
+        "dockerd": "exit 0",
+        "getent": "echo docker:x:998:lab",
+        "systemctl": "echo 0",
+        "id": f'case "$1:$2" in -G:) echo {session} ;; -G:*) echo {groups} ;; *) echo lab ;; esac',
+    }
+
+
+@pytest.mark.parametrize(
+    ("groups", "session", "member", "has"),
+    [("1000 998", "1000 998", True, True), ("1000 998", "1000", True, False)],
+)
+def test_who_may_use_docker(
+    on_host: Run, groups: str, session: str, member: bool, has: bool
+) -> None:
+    found = on_host(DOCKER_ACCESS, access_programs(groups, session))
+    assert (found.member, found.session, found.manager) == (member, has, None)
+
+
+def test_who_is_outside_the_docker_group(on_host: Run) -> None:
+    assert not on_host(DOCKER_ACCESS, access_programs("1000 9980", "1000 9980")).member
+
+
+def test_places_are_measured_where_they_are_or_would_be(on_host: Run, tmp_path: Path) -> None:
+    found = on_host(STORAGE, DISKS, f"{tmp_path}/not/there yet")
+    state = next(place for place in found.places if place.what == "rigup's state")
+    assert state.path == f"{tmp_path}/not/there yet"
+    measured = os.statvfs(tmp_path)
+    assert state.total_bytes == measured.f_frsize * measured.f_blocks
+    assert os.path.ismount(state.mount)
+    assert found.silent == ()
+
+
+DISKS = {name: f'exec {shutil.which(name)} "$@"' for name in ("df", "stat", "dirname")}
+DISKS["getent"] = "echo lab:x:1000:1000::/tmp:/bin/sh"
+
+
+def test_a_file_system_that_does_not_answer_is_named(on_host: Run, tmp_path: Path) -> None:
+    """The stand-in for timeout gives up at once, where a real one waits its seconds."""
+    impatient = f'case "$*" in *{tmp_path}*) exit 124 ;; esac; shift; exec "$@"'
+    found = on_host(STORAGE, {**DISKS, "timeout": impatient}, str(tmp_path))
+    assert ("rigup's state", str(tmp_path)) in found.silent
+    assert found.places
+
+
+def test_an_agent_file_that_is_not_what_its_name_says(on_host: Run, tmp_path: Path) -> None:
+    agents = tmp_path / "state" / "agent"
+    agents.mkdir(parents=True)
+    whole, cut = hashlib.sha256(b"agent").hexdigest(), "0" * 64
+    (agents / f"{whole}.pyz").write_bytes(b"agent")
+    (agents / f"{cut}.pyz").write_bytes(b"age")
+    programs = {
+        "getent": "echo lab:x:1000:1000::/home/lab:/bin/sh",
+        "stat": "echo nobody",
+        "sha256sum": f'exec {shutil.which("sha256sum")} "$@"',
+    }
+    found = on_host(AGENT_FILES, programs, str(tmp_path / "state"))
+    assert (found.damaged, found.foreign) == ((cut,), "nobody")

@@ -69,7 +69,19 @@ def look_at_jobs(situation: Situation) -> Iterator[Finding]:
 
 
 def _damaged(situation: Situation) -> Iterator[Finding]:
-    damaged = situation.facts[AGENT_FILES].damaged
+    damaged, owner = situation.facts[AGENT_FILES].damaged, situation.facts[AGENT_FILES].foreign
+    if owner:
+        user = situation.facts[LOGIN].user
+        yield found(
+            "state-not-users",
+            "problem",
+            "agent",
+            f"the state directory is not {user}'s own: no job can be started or looked at",
+            evidence=f"it belongs to {owner}",
+            where=situation.host.state_dir,
+            fix=f"sudo chown -R {user}: on it, if nobody else uses it; else set state_dir in the "
+            "inventory",
+        )
     if damaged:
         yield found(
             "agent-damaged",

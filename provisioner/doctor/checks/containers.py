@@ -26,7 +26,7 @@ def look(situation: Situation) -> Iterator[Finding]:
     if asked.left_out:
         yield found(
             "containers-not-asked",
-            "note",
+            "unread",
             "containers",
             f"only {MOST_CONTAINERS} of the containers with GPUs were asked",
             evidence="docker ps",

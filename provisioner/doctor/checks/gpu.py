@@ -12,6 +12,8 @@ from provisioner.doctor.probes.gpu_health import GPU_HEALTH, GpuHealthFacts
 from provisioner.doctor.scan import scan_lines
 from provisioner.doctor.signatures import by_exit_code
 from provisioner.doctor.situation import Situation, found
+from provisioner.facts import GPU
+from provisioner.facts.gpu import GpuFacts
 
 WHERE = "nvidia-smi"
 NOT_THERE = ("", "n/a", "[n/a]", "[not supported]", "[requested functionality has been deprecated]")
@@ -23,6 +25,7 @@ BUSY_STATES = ("P0", "P1", "P2")
 def look(situation: Situation) -> Iterator[Finding]:
     health = situation.facts[GPU_HEALTH]
     yield from _said(health)
+    yield from _silent(situation.facts[GPU], health)
     for values in health.gpus:
         name = _name(values)
         yield from _unread(name, values)
@@ -54,6 +57,26 @@ def _said(health: GpuHealthFacts) -> Iterator[Finding]:
         )
     elif not any(one.severity == "problem" for one in known):
         yield meant.finding(evidence, WHERE)
+
+
+def _silent(gpu: GpuFacts, health: GpuHealthFacts) -> Iterator[Finding]:
+    """GPUs that tell nothing of their condition, although no error says why."""
+    told, listed = len(health.gpus), len(gpu.gpus)
+    if health.exit_code is None and gpu.present and gpu.module_version:
+        evidence = "there is no nvidia-smi, and the driver's module is loaded"
+    elif health.exit_code == 0 and told < listed:
+        evidence = f"{listed} GPU(s) are listed, {told} tell(s) it"
+    else:
+        return
+    yield found(
+        "gpu-condition-unread",
+        "unread",
+        "GPUs",
+        "the condition of GPUs could not be read",
+        evidence=evidence,
+        where=WHERE,
+        fix="nvidia-smi -q on the host; where it is not installed, invoke provision --host HOST",
+    )
 
 
 def _unread(name: str, values: Mapping[str, str]) -> Iterator[Finding]:

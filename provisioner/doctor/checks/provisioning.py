@@ -12,17 +12,22 @@ from provisioner.steps import ALL_STEPS, Blocked, Change
 
 
 def look(situation: Situation) -> Iterator[Finding]:
+    """Raises FactUnreadable after the last step where one could not be judged."""
+    unread: FactUnreadable | None = None
     for step in ALL_STEPS:
         try:
             outcome = step.check(situation.facts, situation.host)
-        except FactUnreadable:
-            continue  # told as what it is
+        except FactUnreadable as error:
+            unread = error
+            continue
         except BlockedError as error:
             outcome = Blocked(error.message, error.remedy or "")
         if isinstance(outcome, Change):
             yield _finding(situation, step.name, outcome.reason, _way(situation, outcome))
         elif isinstance(outcome, Blocked):
             yield _finding(situation, step.name, outcome.reason, outcome.what_to_do)
+    if unread is not None:
+        raise unread
 
 
 def _way(situation: Situation, change: Change) -> str:

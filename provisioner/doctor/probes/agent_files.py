@@ -1,4 +1,4 @@
-"""Are the agent's files on the host what their names say?"""
+"""Are the agent's files what their names say, and is the state directory the login user's own?"""
 
 from __future__ import annotations
 
@@ -9,21 +9,28 @@ from provisioner.facts.base import Fact, Output
 
 AGENT_FILE = re.compile(r"([0-9a-f]{64})\|([0-9a-f]{64})\.pyz")
 
+FOREIGN = "foreign|"
+
 
 @dataclass(frozen=True)
 class AgentFiles:
-    """``damaged``: names (SHA-256 digests) of agents whose content is another."""
+    """``damaged``: names (SHA-256 digests) of agents whose content is another. ``foreign``: the
+    owner of the state directory, where that is not the login user."""
 
     damaged: tuple[str, ...] = ()
+    foreign: str = ""
 
 
 SCRIPT = r"""
-home=$(getent passwd "${SUDO_USER:-$(id -un)}" | cut -d: -f6)
+user=${SUDO_USER:-$(id -un)}
+home=$(getent passwd "$user" | cut -d: -f6)
 case $STATE_DIR in
   /*) dir=$STATE_DIR ;;
   "~/"*) dir=$home/${STATE_DIR#"~/"} ;;
   *) dir=$home/$STATE_DIR ;;
 esac
+owner=$(stat -L -c %U -- "$dir" 2>/dev/null)
+[ -z "$owner" ] || [ "$owner" = "$user" ] || printf 'foreign|%s\n' "$owner"
 for file in "$dir"/agent/*.pyz; do
   [ -e "$file" ] || continue
   digest=$(sha256sum < "$file" 2>/dev/null) || continue
@@ -34,8 +41,12 @@ exit 0
 
 
 def parse(output: Output) -> AgentFiles:
-    found = filter(None, map(AGENT_FILE.fullmatch, output.text.splitlines()))
-    return AgentFiles(tuple(sorted(match[2] for match in found if match[1] != match[2])))
+    lines = output.text.splitlines()
+    found = filter(None, map(AGENT_FILE.fullmatch, lines))
+    return AgentFiles(
+        tuple(sorted(match[2] for match in found if match[1] != match[2])),
+        next((line[len(FOREIGN) :] for line in lines if line.startswith(FOREIGN)), ""),
+    )
 
 
 AGENT_FILES = Fact("doctor_agent_files", SCRIPT, parse)

@@ -66,6 +66,8 @@ def parse(output: Output) -> GpuContainerFacts:
     refused = [row[1] for row in rows if row[0] == "refused"]
     if refused and "sudo: " in refused[0]:
         raise NeedsRoot("docker may not be asked without root")
+    if refused:
+        raise ValueError("docker lists no containers")
     found = [_container(row) for row in rows if row[0] == "container" and len(row) == 3]
     return GpuContainerFacts(
         tuple(sorted(found, key=lambda one: one.name)), any(row[0] == "more" for row in rows)
