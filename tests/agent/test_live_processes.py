@@ -38,7 +38,17 @@ def running(mark: str) -> list[int]:
 
 
 @pytest.fixture
-def job(bench, shell, until):
+def without_scopes(bench, tmp_path):
+    """Also on a machine with systemd: it makes no scope here."""
+    refusing = tmp_path / "bin" / "systemd-run"
+    refusing.parent.mkdir()
+    refusing.write_text("#!/bin/sh\nexit 1\n")
+    refusing.chmod(0o755)
+    bench.env["PATH"] = f"{refusing.parent}:{bench.env['PATH']}"
+
+
+@pytest.fixture
+def job(bench, shell, until, without_scopes):
     """A running job with an orphan of no environment, session or parent of its own, whose output
     goes to ``where``; its records."""
 
