@@ -43,7 +43,8 @@ def _supervise(options: Dict[str, str]) -> int:
     from remote_agent.supervisor import supervise
 
     gpus = [Gpu.from_word(word) for word in options.get("gpus", "").split(",") if word]
-    supervise(_layout(options), options["job"], gpus)
+    leases = [int(word) for word in options.get("leases", "").split(",") if word]
+    supervise(_layout(options), options["job"], gpus, leases)
     return 0
 
 

@@ -81,7 +81,7 @@ def _detach(errors: str, keep: Tuple[int, ...]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
-    complaints = os.open(errors, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    complaints = _open_errors(errors)
     for source, target in ((nothing, 0), (nothing, 1), (complaints, 2)):
         os.dup2(source, target)
     for fd in keep:
@@ -107,3 +107,11 @@ def _starts_in_scope(scope: Sequence[str], argv: Sequence[str], env: Dict[str, s
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return False
+
+
+def _open_errors(path: str) -> int:
+    """Nowhere, where the disk has no room for the file: the process matters more."""
+    try:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)

@@ -11,7 +11,8 @@ import os
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
-from remote_agent.faults import AgentFault, complain
+from remote_agent.disk import Complaints, write_problem
+from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
@@ -23,12 +24,17 @@ from remote_agent.starter import start_supervisor
 from remote_agent.store import JobStore
 from remote_agent.verdict import could_not_start
 from remote_agent.waiting import Obstacle, is_idle, obstacle, waiting_for
+from remote_agent.wakeup import Wakeup
 
-ROUND_S = 0.5
-BUSY_ROUND_S = 5.0
-"""Pause after GPUs were found busy with foreign processes: asking NVML is not free."""
+LOOK_S = 1.0
+"""Between looks at the leases of jobs that do not wake us: other users', killed supervisors'."""
+ROUND_S = 15.0
+"""Between rounds that nothing has called for."""
+FIRST_BUSY_S, BUSY_ROUND_S = 0.25, 5.0
+"""First and longest pause after GPUs were found busy with foreign processes: asking NVML is not
+free."""
 CLAIM_LIMIT_S = 30.0
-CLAIM_POLL_S = 0.02
+CLAIM_POLL_S = 0.25
 MAX_ATTEMPTS = 3
 TROUBLE_ROUND_S = 30.0
 """Pause after NVML gave no usable answer."""
@@ -39,18 +45,28 @@ def dispatch(layout: Layout) -> None:
     store = JobStore(layout)
     while _queued(store):
         fd = os.open(layout.dispatcher_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        wakeup = None
         try:
             if not _lock(fd):
                 return
-            Dispatcher(store, Leases.of_host()).run()
+            wakeup = Wakeup(layout)
+            Dispatcher(store, Leases.of_host(), wait=wakeup.wait).run()
         finally:
+            if wakeup is not None:
+                wakeup.close()
             os.close(fd)
         # A job queued after the last look, whose submitter saw the lock held, is found by
         # looking once more now that the lock is free.
 
 
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return False
+
+
 class Dispatcher:
-    """``read_gpus`` and ``start`` are replaced in tests."""
+    """``read_gpus`` and ``start`` are replaced in tests. ``wait`` sleeps for so many seconds, or
+    until somebody says that the queue or the GPUs changed, which it then tells by True."""
 
     def __init__(
         self,
@@ -58,7 +74,7 @@ class Dispatcher:
         leases: Leases,
         read_gpus: Optional[Callable[[], GpuReading]] = None,
         start: Callable[..., None] = start_supervisor,
-        sleep: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], bool] = _sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -66,21 +82,57 @@ class Dispatcher:
         self._nvml = NvmlClient()
         self._read_gpus = read_gpus or (lambda: run_now(self._nvml.read()))
         self._start = start
-        self._sleep = sleep
+        self._wait = wait
         self._clock = clock
         self._attempts: Dict[str, int] = {}
         self._known: Tuple[str, ...] = ()
         self._next_reading = 0.0
         self._trouble: Optional[Tuple[str, float]] = None
+        self._woken = False
+        self._busy_pause_s = FIRST_BUSY_S
+        self._complaints = Complaints()
 
     def run(self) -> None:
         try:
             own_file = OwnFile(own_path())
-            while self.round():
+            while self._safe_round():
                 own_file.keep()
-                self._sleep(ROUND_S)
+                self._until_something_changes()
         finally:
             self._nvml.close()
+
+    def _safe_round(self) -> bool:
+        """A full disk ends no queue: the round is tried again."""
+        try:
+            return self.round()
+        except OSError as error:
+            self._complaints.say("cannot serve the queue yet: %s" % error)
+            self._next_reading = self._clock() + TROUBLE_ROUND_S
+            return True
+
+    def _until_something_changes(self) -> None:
+        """Returns when somebody woke us, a lease came or went, or it is time to look anyway."""
+        before, deadline = self._held(), self._clock() + self._pause_s()
+        while not self._woken and self._held() == before:
+            left_s = deadline - self._clock()
+            if left_s <= 0:
+                return
+            self._woken = self._wait(min(LOOK_S, left_s))
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """GPUs that were busy may be free now. A program that has just ended may show on its GPU
+        for a moment longer, so the next looks come soon, then ever less often."""
+        if self._trouble is None:
+            self._next_reading, self._busy_pause_s = 0.0, FIRST_BUSY_S
+        self._woken = False
+
+    def _pause_s(self) -> float:
+        until_reading = self._next_reading - self._clock()
+        return min(ROUND_S, until_reading) if until_reading > 0 else ROUND_S
+
+    def _held(self) -> Tuple[bool, ...]:
+        return tuple(self._leases.is_held(uuid) for uuid in self._known)
 
     def round(self) -> bool:
         """Start what can be started now; False when nothing is queued any more."""
@@ -122,7 +174,8 @@ class Dispatcher:
             return
         self._note(record, waiting_for(needed, reading, self._leases.is_held))
         if len(idle) < needed:
-            self._next_reading = self._clock() + BUSY_ROUND_S
+            self._next_reading = self._clock() + self._busy_pause_s
+            self._busy_pause_s = min(BUSY_ROUND_S, 2 * self._busy_pause_s)
 
     def _bear(self, record: JobRecord, problem: Obstacle) -> None:
         """Wait for the host to get well; the job fails when that takes too long."""
@@ -136,10 +189,12 @@ class Dispatcher:
         self._note(record, "%s; %s" % (problem.evidence, problem.hint))
 
     def _note(self, record: JobRecord, reason: str) -> None:
+        if record.waiting_for == reason:
+            return
         try:
             self._store.note_waiting(record.job_id, reason)
         except (AgentFault, OSError) as error:  # removed meanwhile, or the disk is full
-            complain("%s waits for %s: %s" % (record.job_id, reason, error))
+            self._complaints.say("%s waits for %s: %s" % (record.job_id, reason, error))
 
     def _mostly_leased(self, record: JobRecord) -> bool:
         """Cheaper than NVML: too few GPUs without a lease."""
@@ -177,10 +232,16 @@ class Dispatcher:
         while self._clock() < deadline:
             if _state(self._store, job_id) != QUEUED:
                 return True
-            self._sleep(CLAIM_POLL_S)
+            if self._wait(CLAIM_POLL_S):
+                self._woken = True  # perhaps for another reason, which the next round sees
         return False
 
     def _count_failure(self, record: JobRecord) -> None:
+        problem = write_problem(self._store.layout.root)
+        if problem:  # then no supervisor can claim a job, and it is not the job's fault
+            self._next_reading = self._clock() + TROUBLE_ROUND_S
+            self._complaints.say("no job can start: %s" % problem)
+            return
         attempts = self._attempts[record.job_id] = self._attempts.get(record.job_id, 0) + 1
         if attempts >= MAX_ATTEMPTS:
             self._refuse(
@@ -195,6 +256,8 @@ class Dispatcher:
             self._store.transition(record.job_id, FAILED, verdict=verdict)
         except AgentFault:
             return  # stopped or claimed meanwhile
+        except OSError as error:
+            self._complaints.say("%s cannot start: %s" % (record.job_id, error))
 
 
 def _lock(fd: int) -> bool:
@@ -206,7 +269,7 @@ def _lock(fd: int) -> bool:
 
 
 def _queued(store: JobStore) -> List[JobRecord]:
-    return [record for record in store.records() if record.state == QUEUED]
+    return [record for record in store.unfinished() if record.state == QUEUED]
 
 
 def _state(store: JobStore, job_id: str) -> Optional[str]:

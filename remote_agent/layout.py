@@ -5,6 +5,7 @@
     agent/<sha256>.pyz         the agent itself, one file per version
     jobs/<id>/spec.json        what was asked; 0600, never changes
     jobs/<id>/state.json       state, times, processes, GPUs and, once final, the verdict
+    jobs/<id>/state.reserve    room for its next state on a full disk, until it is final
     jobs/<id>/stop.json        somebody asked to stop it
     jobs/<id>/log              stdout and stderr, byte for byte
     jobs/<id>/seen.json        its processes as last seen, where it has no cgroup
@@ -13,6 +14,8 @@
     blobs/ab/<sha256>          file contents of code snapshots; blobs/partial/ while uploading
     manifests/<sha256>         listings of code snapshots
     dispatcher.<machine>.lock  held by the one dispatcher
+    dispatcher.<machine>.wake  FIFO: a byte in it means that the queue or the GPUs changed
+    submit.lock                held while a job gets its place in the queue
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ class Layout:
         self.partial = os.path.join(root, "blobs", "partial")
         self.manifests = os.path.join(root, "manifests")
         self.dispatcher_lock = os.path.join(root, "dispatcher.%s.lock" % machine_id()[:12])
+        self.dispatcher_wake = os.path.join(root, "dispatcher.%s.wake" % machine_id()[:12])
+        self.submit_lock = os.path.join(root, "submit.lock")
 
     @classmethod
     def open(cls, state_dir: str) -> Layout:
@@ -61,6 +66,7 @@ class JobPaths:
         self.root = root
         self.spec = os.path.join(root, "spec.json")
         self.state = os.path.join(root, "state.json")
+        self.reserve = os.path.join(root, "state.reserve")
         self.lock = os.path.join(root, "lock")
         self.stop = os.path.join(root, "stop.json")
         self.log = os.path.join(root, "log")

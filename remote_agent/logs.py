@@ -7,13 +7,15 @@ import time
 from typing import Callable
 
 from remote_agent.faults import AgentFault
-from remote_agent.protocol.job import JobRecord
+from remote_agent.protocol.job import DAMAGED, JobRecord
 from remote_agent.store import JobStore
 from remote_agent.tasks import Answer, Steps, Wait
 
 MAX_CHUNK = 1 << 20
 QUICK_S = 0.02
 SLOW_S = 0.1
+DAMAGED_WAIT_S = 1.0
+"""A supervisor that lives repairs its job's records as soon as it notices."""
 QUIET_AFTER_S = 5.0
 """A log that was silent for this long is looked at every SLOW_S instead of QUICK_S."""
 
@@ -43,12 +45,21 @@ def read_log(
         if start < size:
             return _answer(record, start, size, _read(path, start, min(limit, MAX_CHUNK)))
         waited = clock() - began
+        if record.state == DAMAGED and wait_s > 0 and waited >= min(wait_s, DAMAGED_WAIT_S):
+            raise AgentFault("damaged-job", _damage(record))
         if record.is_final or waited >= wait_s:
             return _answer(record, start, size, b"")
         if offset < 0:
             offset = start
         pause = QUICK_S if waited < QUIET_AFTER_S else SLOW_S
         yield Wait(min(pause, wait_s - waited))
+
+
+def _damage(record: JobRecord) -> str:
+    """Nobody knows when a job with such records ends, so nobody can follow it to its end."""
+    verdict = record.verdict
+    said = "%s; %s" % (verdict.evidence, verdict.hint) if verdict else "no reason known"
+    return "job %s is damaged: %s" % (record.job_id, said)
 
 
 def _answer(record: JobRecord, start: int, size: int, data: bytes) -> Answer:

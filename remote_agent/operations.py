@@ -13,17 +13,18 @@ from remote_agent.layout import Layout
 from remote_agent.logs import read_log
 from remote_agent.metrics.sampler import Sampler
 from remote_agent.outputs import page_of_outputs, read_output
-from remote_agent.processes import boot_id
-from remote_agent.protocol.job import QUEUED, STOPPED, JobRecord, JobSpec, Verdict
+from remote_agent.processes import boot_id, find_supervisor
+from remote_agent.protocol.job import DAMAGED, QUEUED, STOPPED, JobRecord, JobSpec, Verdict
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
 from remote_agent.reconcile import reconcile, reconcile_record
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
 from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
-from remote_agent.stopping import ask_to_stop, stop_running
+from remote_agent.stopping import ask_to_repair, ask_to_stop, stop_running
 from remote_agent.store import JobStore
 from remote_agent.tasks import Answer, Steps, Wait
+from remote_agent.wakeup import wake_dispatcher
 from remote_agent.watching import Changes
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ class Operations:
         self._boot_id = boot_id()
         self._recovering: Dict[str, float] = {}
         self._looked_after: Dict[str, float] = {}
+        self._repairing: Dict[str, float] = {}
         self._sampler = Sampler(layout.root)
         self._snapshots = SnapshotStore(layout)
 
@@ -87,6 +89,7 @@ class Operations:
             start_supervisor(self._layout, spec.job_id)
         elif record.state == QUEUED:
             start_dispatcher(self._layout)
+            wake_dispatcher(self._layout)
         return {"record": record.to_json(), "new": new}, b""
 
     def op_jobs(self, request: Request) -> Answer:
@@ -105,8 +108,11 @@ class Operations:
             record = self._stop_queued(job_id)
         if record.is_final:
             return {"record": record.to_json()}, b""
-        ask_to_stop(self._layout.job(job_id), grace_s)
-        return stop_running(self.store, job_id, grace_s, self._reconcile)
+        unwritten = ask_to_stop(self._layout.job(job_id), grace_s)
+        reconcile = self._reconcile
+        if record.state == DAMAGED:
+            reconcile = lambda: self._end_damaged(job_id)  # noqa: E731
+        return stop_running(self.store, job_id, grace_s, reconcile, unwritten)
 
     def op_remove(self, request: Request) -> Answer:
         self.store.remove(_job_id(request))
@@ -186,7 +192,7 @@ class Operations:
         return self.store.records()
 
     def _reconcile(self) -> None:
-        reconcile(self.store, self._boot_id, self._recover)
+        reconcile(self.store, self._boot_id, self._recover, ask_to_repair=self._ask_to_repair)
 
     def _look_after(self, job_id: str) -> None:
         now = time.monotonic()
@@ -196,15 +202,35 @@ class Operations:
             reconcile_record(self.store, record, self._boot_id, self._recover)
 
     def _recover(self, job_id: str) -> None:
-        now = time.monotonic()
-        if now - self._recovering.get(job_id, -RECOVER_AGAIN_S) >= RECOVER_AGAIN_S:
-            self._recovering[job_id] = now
+        if self._is_due(job_id, self._recovering):
             start_recovery(self._layout, job_id)
+
+    def _ask_to_repair(self, job_id: str) -> None:
+        """Only a supervisor that lives knows what the records of its job should say."""
+        if self._is_due(job_id, self._repairing):
+            ask_to_repair(job_id)
+
+    def _is_due(self, job_id: str, last: Dict[str, float]) -> bool:
+        now = time.monotonic()
+        if now - last.get(job_id, -RECOVER_AGAIN_S) < RECOVER_AGAIN_S:
+            return False
+        last[job_id] = now
+        return True
+
+    def _end_damaged(self, job_id: str) -> None:
+        """A supervisor that lives repairs and ends its job; else one is started that does."""
+        if self.store.record(job_id).state == DAMAGED:
+            if find_supervisor(job_id) is None:
+                self._recover(job_id)
+        else:
+            self._reconcile()
 
     def _stop_queued(self, job_id: str) -> JobRecord:
         verdict = Verdict("stopped-by-user", evidence="stopped before it started")
         try:
-            return self.store.transition(job_id, STOPPED, verdict=verdict.to_json())
+            record = self.store.transition(job_id, STOPPED, verdict=verdict.to_json())
+            wake_dispatcher(self._layout)
+            return record
         except AgentFault:
             return self.store.record(job_id)  # a supervisor claimed it just now
 

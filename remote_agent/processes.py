@@ -11,6 +11,8 @@ from remote_agent.protocol.values import Value
 PROC = "/proc"
 JOB_MARK = "RIGUP_JOB_ID"
 """Environment variable that every process of a job inherits."""
+SUPERVISING = {b"supervise", b"recover"}
+"""Words of the command lines of supervisors."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,29 @@ def name_of(pid: int) -> str:
     except OSError:
         return "?"
     return "".join(c if c.isprintable() else "?" for c in name)
+
+
+def find_supervisor(job_id: str) -> Optional[Identity]:
+    """The process that supervises a job, told by its command line, for where the job's records do
+    not tell it; this process itself does not count."""
+    for entry in all_stats():
+        if entry.pid != os.getpid() and entry.state not in "ZX":
+            words = _command_line(entry.pid)
+            if SUPERVISING & set(words) and [b"--job", job_id.encode()] in _pairs(words):
+                return Identity(entry.pid, entry.start_ticks)
+    return None
+
+
+def _command_line(pid: int) -> List[bytes]:
+    try:
+        with open("%s/%d/cmdline" % (PROC, pid), "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def _pairs(words: List[bytes]) -> List[List[bytes]]:
+    return [words[index : index + 2] for index in range(len(words))]
 
 
 def members(job_id: str, roots: Set[Identity], spared: Set[int], log: str = "") -> List[int]:

@@ -6,7 +6,15 @@ from typing import Any, Callable, Dict, Optional
 
 from remote_agent.faults import DAMAGE, AgentFault, complain
 from remote_agent.processes import Identity, is_alive
-from remote_agent.protocol.job import CONTAINER, LOST, RUNNING, STARTING, JobRecord, Verdict
+from remote_agent.protocol.job import (
+    CONTAINER,
+    DAMAGED,
+    LOST,
+    RUNNING,
+    STARTING,
+    JobRecord,
+    Verdict,
+)
 from remote_agent.starter import discard_container
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
@@ -29,14 +37,18 @@ def reconcile(
     alive: Alive = is_alive,
     remains: Remains = something_remains,
     discard: Callable[[str], None] = discard_container,
+    ask_to_repair: Callable[[str], None] = lambda job_id: None,
 ) -> None:
     """Mark jobs as lost that a reboot or a dead supervisor took away.
 
     A job whose supervisor is gone but of which something still runs is not lost: ``recover`` is
     called with its id and must give it a new supervisor, which watches the program, or ends what
-    is left of it. ``discard`` removes the container that a job lost to a reboot has left.
+    is left of it. ``discard`` removes the container that a job lost to a reboot has left. Of a
+    damaged job nothing is judged: ``ask_to_repair`` may find a supervisor that knows better.
     """
-    for record in store.records():
+    for record in store.unfinished():
+        if record.state == DAMAGED:
+            ask_to_repair(record.job_id)
         reconcile_record(store, record, boot_id, recover, alive, remains, discard)
 
 

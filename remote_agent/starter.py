@@ -25,6 +25,7 @@ def start_supervisor(
     words = ["supervise", "--state-dir", layout.root, "--job", job_id]
     if gpus:
         words += ["--gpus", ",".join(gpu.to_word() for gpu in gpus)]
+        words += ["--leases", ",".join(map(str, leases))]
     _spawn(words, layout.job(job_id).errors, job_scope(job_id), leases)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import time
+from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Set, Tuple
 
 from remote_agent.faults import DAMAGE, AgentFault, complain
@@ -16,9 +18,10 @@ from remote_agent.files import (
     write_atomic,
     write_json,
 )
-from remote_agent.layout import Layout
+from remote_agent.layout import JobPaths, Layout
 from remote_agent.processes import machine_id
 from remote_agent.protocol.job import (
+    DAMAGED,
     FINAL,
     JOB_ID,
     QUEUED,
@@ -27,12 +30,28 @@ from remote_agent.protocol.job import (
     TRANSITIONS,
     JobRecord,
     JobSpec,
+    Verdict,
 )
+from remote_agent.state_file import release_reserve, reserve, write_state
 from remote_agent.tree_removal import NotRemoved, remove_tree
 
 Stamp = Tuple[int, int]
+"""Of a state file: modification time in ns, inode. Every change makes another file."""
 
 LEFTOVER_AGE_S = 3600.0
+DAMAGED_HINT = (
+    "`rigup stop` ends what still runs of it and writes readable records; its log and its outputs "
+    "can be read as before"
+)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A job's state file as it was at ``stamp``, whole and as the record that is told."""
+
+    stamp: Stamp
+    state: Dict[str, Any]
+    record: JobRecord
 
 
 class JobStore:
@@ -48,7 +67,7 @@ class JobStore:
         self.layout = layout
         self._clock = clock
         self._machine = machine or machine_id()
-        self._seen: Dict[str, Tuple[Stamp, JobRecord]] = {}
+        self._seen: Dict[str, _Seen] = {}
         self._damaged: Set[str] = set()
 
     def create(self, spec: JobSpec, boot_id: str) -> Tuple[JobRecord, bool]:
@@ -57,58 +76,65 @@ class JobStore:
         Raises AgentFault ``job-exists`` for another spec under the same id.
         """
         temporary = os.path.join(self.layout.jobs, ".%s.%d" % (spec.job_id, os.getpid()))
-        self._write_new(temporary, spec, boot_id)
-        try:
-            os.rename(temporary, self.layout.job(spec.job_id).root)
-        except OSError as error:
-            remove_tree(temporary)
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            return self._existing(spec), False
+        with locked(self.layout.submit_lock):
+            try:
+                self._write_new(temporary, spec, boot_id)
+                os.rename(temporary, self.layout.job(spec.job_id).root)
+            except OSError as error:
+                if os.path.lexists(temporary):
+                    remove_tree(temporary)
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                return self._existing(spec), False
         sync_directory(self.layout.jobs)
         return self.record(spec.job_id), True
 
     def record(self, job_id: str) -> JobRecord:
-        """Raises AgentFault ``no-such-job``, or ``damaged-job`` where its files make no sense."""
+        """Raises AgentFault ``no-such-job``. A job whose files make no sense is ``damaged``."""
         paths = self.layout.job(self._known(job_id))
         try:
-            stamp = _stamp(paths.state)
-            cached = self._seen.get(job_id)
-            if cached is None or cached[0] != stamp:
-                cached = (stamp, self._read(job_id))
-                self._seen[job_id] = cached
-        except FileNotFoundError:
-            self._seen.pop(job_id, None)
-            raise AgentFault("no-such-job", "there is no job %s here" % job_id) from None
+            seen = self._look(job_id)
         except DAMAGE as error:
-            raise AgentFault(
-                "damaged-job", "the files in %s cannot be read: %s" % (paths.root, error)
-            ) from None
-        return _with_log_size(cached[1], _size(paths.log))
+            if not os.path.exists(paths.state) and not os.path.exists(paths.spec):
+                raise AgentFault("no-such-job", "there is no job %s here" % job_id) from None
+            return self._damaged_record(job_id, error)
+        return _with_log_size(seen.record, _size(paths.log))
 
     def records(self) -> List[JobRecord]:
-        """All jobs, oldest first. Those whose files are damaged are left out, and said once on
-        standard error: one of them must not make the others unreachable."""
-        found = []
-        for name in os.listdir(self.layout.jobs):
-            record = self._record_or_none(name)
-            if record is not None:
-                found.append(record)
-        return sorted(found, key=lambda record: (record.created_at, record.job_id))
+        """All jobs in the order in which they were queued."""
+        return self._sorted(self.record)
+
+    def unfinished(self) -> List[JobRecord]:
+        """Jobs that are not final, in order. A job that once was found final is not looked at
+        again, so a look costs little however many there are. Sizes of logs are not told."""
+        return [record for record in self._sorted(self._glance) if not record.is_final]
 
     def details(self, job_id: str) -> Dict[str, Any]:
-        """The whole state file, with the fields that only the agent itself needs."""
-        return read_json(self.layout.job(self._known(job_id)).state)
+        """The whole state file, with the fields that only the agent itself needs. Raises
+        AgentFault ``damaged-job``."""
+        paths = self.layout.job(self._known(job_id))
+        try:
+            return dict(self._look(job_id).state)
+        except DAMAGE as error:
+            raise _damaged(paths, error) from None
+
+    def known_state(self, job_id: str) -> Dict[str, Any]:
+        """The state file alone, of a job whose specification cannot be read. Raises one of
+        DAMAGE."""
+        paths = self.layout.job(self._known(job_id))
+        state = read_json(paths.state)
+        _check_state(paths, state)
+        return state
 
     def transition(self, job_id: str, state: str, **changes: Any) -> JobRecord:
         """Move a job to ``state`` along the transition table.
 
         Raises AgentFault ``illegal-transition`` when the table forbids it, so of several
-        processes that try the same move exactly one succeeds.
+        processes that try the same move exactly one succeeds; ``damaged-job``.
         """
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
-            current = read_json(paths.state)
+            current = _read_state(paths)
             if state not in TRANSITIONS[current["state"]]:
                 raise AgentFault(
                     "illegal-transition", "%s is %s, not %s" % (job_id, current["state"], state)
@@ -117,7 +143,9 @@ class JobStore:
                 changes.setdefault("waiting_for", "")
             if state in FINAL:
                 changes.setdefault("ended_at", self._clock())
-            write_json(paths.state, dict(current, state=state, **changes))
+            write_state(paths, dict(current, state=state, **changes))
+        if state in FINAL:
+            release_reserve(paths)
         return self.record(job_id)
 
     def note_waiting(self, job_id: str, reason: str) -> None:
@@ -126,7 +154,7 @@ class JobStore:
             return
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
-            current = read_json(paths.state)
+            current = _read_state(paths)
             if current["state"] == QUEUED:
                 write_json(paths.state, dict(current, waiting_for=reason))
 
@@ -137,10 +165,28 @@ class JobStore:
         several processes that try, one gets True."""
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
-            current = read_json(paths.state)
+            current = _read_state(paths)
             if current["state"] not in (STARTING, RUNNING) or not orphaned(current):
                 return False
-            write_json(paths.state, dict(current, **changes))
+            write_state(paths, dict(current, **changes))
+        return True
+
+    def repair(
+        self, job_id: str, state: Dict[str, Any], spec: JobSpec, orphaned: Callable[[], bool]
+    ) -> bool:
+        """Give a damaged job a readable ``state`` and ``spec``; what was there is kept beside, as
+        ``*.damaged``. False where it is not damaged (any more), or not ``orphaned``, judged under
+        the job's lock."""
+        paths = self.layout.job(self._known(job_id))
+        with locked(paths.lock):
+            self._seen.pop(job_id, None)  # a damaged specification alone changes no stamp
+            if self.record(job_id).state != DAMAGED or not orphaned():
+                return False
+            if self._spec_problem(job_id):
+                _set_aside(paths.spec)
+                write_json(paths.spec, spec.to_json())
+            _set_aside(paths.state)
+            write_state(paths, dict(state, machine=self._machine))
         return True
 
     def remove(self, job_id: str) -> None:
@@ -176,10 +222,15 @@ class JobStore:
         for directory in (root, paths.outputs, paths.work, paths.home):
             make_private(directory)
         write_json(paths.spec, spec.to_json())
-        now = self._clock()
-        state = {"state": QUEUED, "created_at": now, "boot_id": boot_id}
-        write_json(paths.state, dict(state, machine=self._machine))
+        state = {"state": QUEUED, "created_at": self._clock(), "boot_id": boot_id}
+        state.update(machine=self._machine, sequence=self._next_sequence())
+        write_json(paths.state, state)
         write_atomic(paths.log, b"")
+        reserve(paths)
+
+    def _next_sequence(self) -> int:
+        """After every job that is there; the submit lock is held."""
+        return 1 + max([record.sequence for record in self._sorted(self._glance)], default=0)
 
     def _existing(self, spec: JobSpec) -> JobRecord:
         record = self.record(spec.job_id)
@@ -187,25 +238,64 @@ class JobStore:
             raise AgentFault("job-exists", "%s exists here with another spec" % spec.job_id)
         return record
 
-    def _record_or_none(self, name: str) -> Optional[JobRecord]:
-        if not JOB_ID.match(name):
-            return None
-        try:
-            return self.record(name)
-        except AgentFault as fault:
-            if fault.code == "damaged-job" and name not in self._damaged:
-                self._damaged.add(name)
-                complain("%s; it is left out" % fault.message)
-            return None
+    def _sorted(self, look: Callable[[str], JobRecord]) -> List[JobRecord]:
+        found = []
+        for name in os.listdir(self.layout.jobs):
+            if JOB_ID.match(name):
+                try:
+                    found.append(look(name))
+                except (AgentFault, OSError):
+                    continue  # of another machine, or removed just now
+        return sorted(found, key=lambda record: record.order)
 
-    def _read(self, job_id: str) -> JobRecord:
+    def _glance(self, job_id: str) -> JobRecord:
+        cached = self._seen.get(job_id)
+        if cached is not None and cached.record.is_final:
+            return cached.record
+        return self.record(job_id)
+
+    def _look(self, job_id: str) -> _Seen:
+        """The job's files, read only where they changed. Raises one of DAMAGE, AgentFault."""
+        try:
+            stamp = _stamp(self.layout.job(job_id).state)
+            cached = self._seen.get(job_id)
+            if cached is None or cached.stamp != stamp:
+                cached = self._seen[job_id] = self._read(job_id, stamp)
+        except DAMAGE:
+            self._seen.pop(job_id, None)
+            raise
+        return cached
+
+    def _damaged_record(self, job_id: str, error: Exception) -> JobRecord:
+        """What can still be told of a job whose state or specification cannot be read."""
+        paths = self.layout.job(job_id)
+        said = "its records in %s cannot be read (%s)" % (paths.root, error)
+        if said not in self._damaged:
+            self._damaged.add(said)
+            complain("job %s is damaged: %s" % (job_id, said))
+        return JobRecord(
+            unknown_spec(job_id) if self._spec_problem(job_id) else read_spec(paths),
+            DAMAGED,
+            os.stat(paths.root).st_ctime,
+            log_bytes=_size(paths.log),
+            verdict=Verdict("damaged", evidence=said, hint=DAMAGED_HINT),
+        )
+
+    def _spec_problem(self, job_id: str) -> str:
+        try:
+            read_spec(self.layout.job(job_id))
+        except DAMAGE as error:
+            return str(error) or type(error).__name__
+        return ""
+
+    def _read(self, job_id: str, stamp: Stamp) -> _Seen:
         paths = self.layout.job(job_id)
         state = read_json(paths.state)
         if state.get("machine", self._machine) != self._machine:
             raise AgentFault("no-such-job", "%s runs on another machine" % job_id)
-        if state.get("state") not in TRANSITIONS or not _is_time(state.get("created_at")):
-            raise ValueError("%s: no state or no time in it" % paths.state)
-        return JobRecord.from_json(dict(state, spec=read_json(paths.spec)))
+        _check_state(paths, state)
+        record = JobRecord.from_json(dict(state, spec=read_spec(paths).to_json()))
+        return _Seen(stamp, state, record)
 
     def _known(self, job_id: str) -> str:
         if not isinstance(job_id, str) or not JOB_ID.match(job_id):
@@ -213,8 +303,53 @@ class JobStore:
         return job_id
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def read_spec(paths: JobPaths) -> JobSpec:
+    """Raises one of DAMAGE."""
+    spec = JobSpec.from_json(read_json(paths.spec))
+    words = (spec.job_id, spec.name, spec.runtime, *spec.argv)
+    if not spec.argv or not all(isinstance(word, str) for word in words):
+        raise ValueError("%s: no command in it" % paths.spec)
+    return spec
+
+
+def unknown_spec(job_id: str) -> JobSpec:
+    """Stands for a specification that cannot be read any more."""
+    return JobSpec(job_id, job_id, ("(unknown)",))
+
+
+def _read_state(paths: JobPaths) -> Dict[str, Any]:
+    try:
+        state = read_json(paths.state)
+        _check_state(paths, state)
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        if not os.path.exists(paths.root):
+            raise
+        raise _damaged(paths, error) from None
+    return state
+
+
+def _damaged(paths: JobPaths, error: Exception) -> AgentFault:
+    if not os.path.exists(paths.root):
+        return AgentFault("no-such-job", "there is no job in %s" % paths.root)
+    return AgentFault("damaged-job", "the records in %s cannot be read: %s" % (paths.root, error))
+
+
+def _check_state(paths: JobPaths, state: Dict[str, Any]) -> None:
+    if state.get("state") not in TRANSITIONS or not _is_number(state.get("created_at")):
+        raise ValueError("%s: no state or no time in it" % paths.state)
+    if not isinstance(state.get("sequence", 0), int):
+        raise ValueError("%s: its sequence is no number" % paths.state)
+
+
+def _set_aside(path: str) -> None:
+    try:
+        os.replace(path, path + ".damaged")
+    except FileNotFoundError:
+        return
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _stamp(path: str) -> Stamp:

@@ -11,34 +11,54 @@ import os
 import signal
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from remote_agent.cgroup import make_cgroup
-from remote_agent.faults import AgentFault, CouldNotStart, complain, complain_of_exception
+from remote_agent.disk import DiskWatch
+from remote_agent.faults import (
+    DAMAGE,
+    AgentFault,
+    CouldNotStart,
+    complain,
+    complain_of_exception,
+)
 from remote_agent.kernel import KernelWatch, become_subreaper
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.leftovers import naming_leftovers
-from remote_agent.processes import Identity, boot_id, identify, identity_of, is_alive
+from remote_agent.processes import (
+    Identity,
+    boot_id,
+    find_supervisor,
+    identify,
+    identity_of,
+    is_alive,
+)
 from remote_agent.protocol.job import (
+    DAMAGED,
     FAILED,
+    FINAL,
     LOST,
     PROCESS,
     RUNNING,
     STARTING,
-    TRANSITIONS,
     Verdict,
 )
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
+from remote_agent.state_file import reserve
+from remote_agent.state_writer import StateWriter
 from remote_agent.stopping import requested_grace
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
 from remote_agent.verdict import LOG_TAIL, Evidence, could_not_start, judge, supervisor_gone
+from remote_agent.wakeup import wake_dispatcher
 from remote_agent.workspace import job_environment, prepare
 
-WAKING = {signal.SIGCHLD, signal.SIGUSR1}
-"""A child ended; somebody wrote a stop request."""
+STOP_NOW = signal.SIGUSR2
+"""A stop request that could not be written. Only supervisors whose state says so understand it."""
+WAKING = {signal.SIGCHLD, signal.SIGUSR1, STOP_NOW}
+"""A child ended; somebody wrote a stop request, or could not."""
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 
 IDLE_WAIT_S = 30.0
@@ -48,7 +68,10 @@ LEFTOVER_GRACE_S = 3.0
 KILL_LIMIT_S = 10.0
 FIRST_LOOK_S, NEXT_LOOK_S = 1.0, 10.0
 """Without a cgroup, processes are noted for a later supervisor: how soon, and how often then."""
-RETRY_WRITE_S = 5.0
+RETRY_POLL_S = 5.0
+POLL_PATIENCE_S = 60.0
+UNKNOWN_PROCESS = Identity(0, 0)
+"""No process has this number."""
 
 
 @dataclass
@@ -59,8 +82,14 @@ class _Stop:
     killed: bool = False
 
 
-def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
-    """Run a queued job to its end. Returns at once when somebody else has claimed it."""
+def supervise(
+    layout: Layout, job_id: str, gpus: Sequence[Gpu] = (), leases: Sequence[int] = ()
+) -> None:
+    """Run a queued job to its end. Returns at once when somebody else has claimed it.
+
+    ``leases``: the inherited descriptors that reserve ``gpus``; the program has copies. They are
+    closed as soon as nothing of the job runs.
+    """
     _take_signals()
     store = JobStore(layout)
     cgroup = make_cgroup(job_id)
@@ -70,33 +99,50 @@ def supervise(layout: Layout, job_id: str, gpus: Sequence[Gpu] = ()) -> None:
             STARTING,
             boot_id=boot_id(),
             supervisor=_own_identity(),
+            stop_signal=int(STOP_NOW),
             gpu_ids=[gpu.index for gpu in gpus],
             gpu_uuids=[gpu.uuid for gpu in gpus],
             gpu_pci=[gpu.pci for gpu in gpus],
             cgroup=cgroup.path if cgroup else None,
         )
-    except AgentFault:
+    except (AgentFault, OSError) as error:  # not ours, or the disk is full: it stays queued
+        complain("%s was not claimed: %s" % (job_id, error))
         return
-    _guarded(store, job_id, tuple(gpus), Supervisor.run)
+    finally:
+        wake_dispatcher(layout)
+    reserve(layout.job(job_id))
+    _guarded(store, job_id, tuple(gpus), leases, Supervisor.run)
 
 
 def recover(layout: Layout, job_id: str) -> None:
-    """Take over a job whose supervisor was killed, or end what is left of it."""
+    """Take over a job whose supervisor was killed, or end what is left of it. Of a job whose
+    records are damaged, end what runs: that is what a stop request for it leads to."""
     _take_signals()
     store = JobStore(layout)
-    if not store.take_over(job_id, _is_orphaned, supervisor=_own_identity()):
+    if store.record(job_id).state == DAMAGED:
+        if _rebuild(store, job_id):
+            _guarded(store, job_id, (), (), Supervisor.run_rebuilt)
+        return
+    taken = {"supervisor": _own_identity(), "stop_signal": int(STOP_NOW)}
+    if not store.take_over(job_id, _is_orphaned, **taken):
         return
     details = store.details(job_id)
     gpus = _leased(details)
-    _hold(gpus)
+    leases = _hold(gpus)
     told = details.get("process")
     process = None if told is None else Identity.from_json(told)
-    _guarded(store, job_id, gpus, lambda supervisor: supervisor.run_recovered(process))
+    _guarded(store, job_id, gpus, leases, lambda supervisor: supervisor.run_recovered(process))
 
 
 class Supervisor:
-    def __init__(self, store: JobStore, job_id: str, gpus: Tuple[Gpu, ...]) -> None:
+    def __init__(
+        self, store: JobStore, job_id: str, gpus: Tuple[Gpu, ...], leases: Sequence[int] = ()
+    ) -> None:
         self._store = store
+        self._leases = list(leases)
+        self._state = StateWriter(store, job_id)
+        self._stop_asked = False
+        self._poll_failed_at: Optional[float] = None
         self._kernel = KernelWatch()
         self._stop: Optional[_Stop] = None
         self._reaped: Dict[int, int] = {}
@@ -107,6 +153,7 @@ class Supervisor:
         self._recovered = False
         self._job_id = job_id
         spec, paths = store.record(job_id).spec, store.layout.job(job_id)
+        self._disk = DiskWatch(paths.root)
         env = job_environment(spec, paths, gpus)
         tree = Tree.recorded(job_id, paths, store.details(job_id))
         tree.add_self()
@@ -132,13 +179,22 @@ class Supervisor:
         self._runtime.recover(process)
         self._finish(self._watch(RECOVERED_WAIT_S))
 
-    def abandon(self) -> None:
+    def run_rebuilt(self) -> None:
+        """Its records were damaged, and which process to watch is not known: end them all."""
+        self._recovered = True
+        self._runtime.recover(UNKNOWN_PROCESS)
+        self._begin_stop()
+        self._finish(self._watch(RECOVERED_WAIT_S))
+
+    def abandon(self, state: str, verdict: Verdict) -> None:
         """The supervisor is broken: leave nothing running all the same."""
-        for step in (self._runtime.kill, self._runtime.clean_up, self._end_leftovers):
+        steps = (self._runtime.kill, self._runtime.clean_up, self._end_leftovers)
+        for step in (*steps, self._release_gpus):
             try:
                 step()
             except Exception:
                 complain_of_exception()
+        self._state.conclude(state, verdict)
 
     def _start(self) -> Optional[Ending]:
         job = self._job
@@ -150,9 +206,10 @@ class Supervisor:
             self._runtime.start()
         except CouldNotStart as problem:
             return Ending(could_not_start=problem)
-        self._store.transition(
-            self._job_id, RUNNING, started_at=time.time(), **self._note_process()
-        )
+        except OSError as error:
+            said = "could not start it: %s" % error
+            return Ending(could_not_start=CouldNotStart(said, "check the host's disk (`df -h`)"))
+        self._state.running(started_at=time.time(), **self._note_process())
         return None
 
     def _note_process(self) -> Dict[str, Any]:
@@ -167,19 +224,46 @@ class Supervisor:
     def _watch(self, idle_s: float) -> Ending:
         while True:
             self._reap()
-            ending = self._runtime.poll(self._reaped)
+            ending = self._poll()
             if ending is not None:
                 return ending
             if self._runtime.process != self._noted:
-                self._store.take_over(self._job_id, lambda _: True, **self._note_process())
+                self._state.note(**self._note_process())
             if self._stop is None and self._stop_requested():
                 self._begin_stop()
             self._enforce_deadline()
+            self._state.keep_up()
             pause = ENDING_WAIT_S if self._stop else min(idle_s, self._runtime.patience_s)
             if self._may_lose_some():
                 pause = min(pause, NEXT_LOOK_S if self._remembered else FIRST_LOOK_S)
-            if signal.sigtimedwait(WAKING, pause) is None:
-                self._note_members()
+            self._wait(pause)
+
+    def _poll(self) -> Optional[Ending]:
+        """An error of the operating system (a full disk, no memory) ends no running program."""
+        try:
+            ending = self._runtime.poll(self._reaped)
+        except OSError:
+            now = time.monotonic()
+            if self._poll_failed_at is None:
+                complain_of_exception()
+                self._poll_failed_at = now
+            lives = self._noted is not None and is_alive(self._noted)
+            if not lives and now - self._poll_failed_at >= POLL_PATIENCE_S:
+                raise
+            return None
+        self._poll_failed_at = None
+        return ending
+
+    def _wait(self, pause_s: float) -> None:
+        """Until a signal comes; one of them is a stop request that no disk is needed for."""
+        if self._poll_failed_at is not None:
+            pause_s = min(pause_s, RETRY_POLL_S)
+        woken = signal.sigtimedwait(WAKING, pause_s)
+        if woken is None:
+            self._disk.look()
+            self._note_members()
+        elif woken.si_signo == STOP_NOW:
+            self._stop_asked = True
 
     def _note_members(self) -> None:
         """The kernel names its victims by number, when they are gone."""
@@ -219,9 +303,12 @@ class Supervisor:
             self._runtime.kill()
 
     def _finish(self, ending: Ending) -> None:
-        """Leave no process behind, then say what happened; the order is the promise."""
+        """Leave no process behind, free the GPUs, then say what happened; the order is the
+        promise. Saying it may have to wait for room on the disk."""
+        disk = self._disk.said()
         self._end_leftovers()
         self._runtime.clean_up()
+        self._release_gpus()
         unsure = self._recovered and self._may_lose_some()
         since = (self._noted or self._own).start_ticks
         state, verdict = judge(
@@ -234,10 +321,16 @@ class Supervisor:
                 oom_kills=self._kernel.oom_kills(),
                 pci=frozenset(gpu.pci for gpu in self._job.gpus),
                 pids=frozenset(self._seen_pids),
+                disk=disk,
             )
         )
         verdict = naming_leftovers(verdict, self._job.tree, since, unsure=unsure)
-        _conclude(self._store, self._job_id, state, verdict)
+        self._state.conclude(state, verdict)
+
+    def _release_gpus(self) -> None:
+        while self._leases:
+            os.close(self._leases.pop())
+        wake_dispatcher(self._store.layout)
 
     def _end_leftovers(self) -> None:
         """Processes may outlive the main one: ask, wait, kill until none is left."""
@@ -264,7 +357,7 @@ class Supervisor:
             self._seen_pids.add(pid)
 
     def _stop_requested(self) -> bool:
-        return os.path.exists(self._job.paths.stop)
+        return self._stop_asked or os.path.exists(self._job.paths.stop)
 
 
 def _take_signals() -> None:
@@ -292,9 +385,10 @@ def _leased(details: Dict[str, Any]) -> Tuple[Gpu, ...]:
     return tuple(map(Gpu, details.get("gpu_ids", ()), uuids, pci))
 
 
-def _hold(gpus: Sequence[Gpu]) -> None:
+def _hold(gpus: Sequence[Gpu]) -> List[int]:
     """Where the descriptors that leased the GPUs died with their holders (a container has none),
     lease them again; where the program still has them, nothing is to be done."""
+    leases = []
     for gpu in gpus:
         try:
             fd = Leases.of_host().acquire(gpu.uuid)
@@ -303,27 +397,57 @@ def _hold(gpus: Sequence[Gpu]) -> None:
             continue
         if fd is not None:
             os.set_inheritable(fd, True)
+            leases.append(fd)
+    return leases
+
+
+def _rebuild(store: JobStore, job_id: str) -> bool:
+    """Give a damaged job that nobody supervises records to end it with. True when it then counts
+    as running, which may be wrong: ending it shows."""
+    shown = store.record(job_id)
+    try:
+        known = store.known_state(job_id)
+    except DAMAGE:
+        known = {"created_at": shown.created_at, "started_at": shown.created_at}
+    ended = known.get("state") in FINAL
+    state = known if ended else {**known, "state": RUNNING, "boot_id": boot_id()}
+    state["supervisor"] = _own_identity()
+    repaired = store.repair(job_id, state, shown.spec, lambda: find_supervisor(job_id) is None)
+    return repaired and not ended
 
 
 def _guarded(
-    store: JobStore, job_id: str, gpus: Tuple[Gpu, ...], work: Callable[[Supervisor], None]
+    store: JobStore,
+    job_id: str,
+    gpus: Tuple[Gpu, ...],
+    leases: Sequence[int],
+    work: Callable[[Supervisor], None],
 ) -> None:
     """A supervisor must not die silently: whatever breaks it is the job's verdict."""
     supervisor: Optional[Supervisor] = None
     try:
-        supervisor = Supervisor(store, job_id, gpus)
+        supervisor = Supervisor(store, job_id, gpus, leases)
         work(supervisor)
     except Exception as error:
         complain_of_exception()
+        said = "the supervisor broke: %s: %s" % (type(error).__name__, error)
+        starting = _is_starting(store, job_id)
+        state = FAILED if starting else LOST
+        verdict = could_not_start(said, "see supervisor.err") if starting else supervisor_gone(said)
         if supervisor is not None:
-            supervisor.abandon()
+            supervisor.abandon(state, verdict)
+            return
         tree = Tree(job_id)
         tree.add_self()
         tree.send(signal.SIGKILL)
-        said = "the supervisor broke: %s: %s" % (type(error).__name__, error)
-        starting = store.record(job_id).state == STARTING
-        verdict = could_not_start(said, "see supervisor.err") if starting else supervisor_gone(said)
-        _conclude(store, job_id, FAILED if starting else LOST, verdict)
+        StateWriter(store, job_id).conclude(state, verdict)
+
+
+def _is_starting(store: JobStore, job_id: str) -> bool:
+    try:
+        return store.record(job_id).state == STARTING
+    except (AgentFault, OSError):
+        return False
 
 
 def _host_goes_down() -> bool:
@@ -332,24 +456,13 @@ def _host_goes_down() -> bool:
     return is_shutting_down()
 
 
-def _conclude(store: JobStore, job_id: str, state: str, verdict: Verdict) -> None:
-    """Write the final state; on a full disk try until there is room again."""
-    if state not in TRANSITIONS[STARTING] and store.record(job_id).state == STARTING:
-        state = FAILED
-    while True:
-        try:
-            store.transition(job_id, state, verdict=verdict.to_json())
-        except OSError:
-            complain_of_exception()
-            time.sleep(RETRY_WRITE_S)
-        except AgentFault:
-            return  # reconciled as lost meanwhile
-        else:
-            return
-
-
 def _tail(path: str) -> bytes:
-    with open(path, "rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - LOG_TAIL))
-        return file.read(LOG_TAIL)
+    """Empty where the log cannot be read, as when somebody deleted it."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - LOG_TAIL))
+            return file.read(LOG_TAIL)
+    except OSError:
+        complain_of_exception()
+        return b""

@@ -57,7 +57,8 @@ of leptonai/gpud). 13, 31 and 43 are usually the program's own fault and not lis
 class Evidence:
     """``kernel_lines``: kernel messages since the job began; ``oom_kills``: by how much the
     host's OOM kill counter (/proc/vmstat) rose meanwhile; ``pci``: the addresses of the job's GPUs;
-    ``pids``: the processes of the job that were seen; ``going_down``: the host is shutting down."""
+    ``pids``: the processes of the job that were seen; ``going_down``: the host is shutting down;
+    ``disk``: how the job's disk was seen to be full, "" where it was not."""
 
     ending: Ending
     stopped: bool = False
@@ -67,8 +68,12 @@ class Evidence:
     pci: FrozenSet[str] = frozenset()
     pids: FrozenSet[int] = frozenset()
     going_down: bool = False
+    disk: str = ""
 
 
+MAKE_ROOM = "free space on the host (`df -h`), or remove finished jobs"
+SENT_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+"""Signals that a full disk does not cause."""
 AGAIN = "run it again; a job that saves checkpoints can resume from them"
 
 
@@ -132,6 +137,9 @@ def _unknown(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 def _success(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     if seen.ending.exit_code != 0 or seen.ending.oom_killed:
         return None
+    if seen.disk:
+        said = seen.disk + "; its log and what it saved may be incomplete"
+        return SUCCEEDED, _verdict(seen, "success", said, "check its outputs; " + MAKE_ROOM)
     return SUCCEEDED, Verdict("success", exit_code=0)
 
 
@@ -194,12 +202,14 @@ def _host_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 
 
 def _disk_full(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    """A log on the full disk lacks the program's last words: then the disk itself is evidence,
+    unless the program says or shows another reason."""
     line = _last_line_with(DISK_FULL, seen.log_tail)
-    if line is None:
+    if line is None and (_last_exception(seen.log_tail) or seen.ending.signal in SENT_BY_OTHERS):
         return None
-    return FAILED, _verdict(
-        seen, "disk-full", line, "free space on the host (`df -h`), or remove finished jobs"
-    )
+    if line is None and not seen.disk:
+        return None
+    return FAILED, _verdict(seen, "disk-full", line or seen.disk, MAKE_ROOM)
 
 
 def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -219,6 +229,8 @@ def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 
 def _exit_code(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     said = _last_exception(seen.log_tail) or _last_line(seen.log_tail)
+    if seen.disk:
+        said += "; besides, " + seen.disk
     hint = "read the end of its log (`rigup logs`)"
     return FAILED, _verdict(seen, "exit-code", said, hint)
 

@@ -8,6 +8,8 @@
       │           │            └──────> lost        the host went down, or the supervisor died
       │           ├──> failed | stopped | lost
       └──> stopped
+
+``damaged`` is no state on disk: it is what a job is shown as whose files make no sense.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ SUCCEEDED = "succeeded"
 FAILED = "failed"
 STOPPED = "stopped"
 LOST = "lost"
+DAMAGED = "damaged"
+"""Its state or specification cannot be read. Something of it may still run: ``stop`` ends that and
+writes a readable state."""
 
 TRANSITIONS: Dict[str, FrozenSet[str]] = {
     QUEUED: frozenset({STARTING, STOPPED, FAILED}),
@@ -95,6 +100,7 @@ CAUSES = (
     "xid",
     "reboot",
     "lost",
+    "damaged",
 )
 
 
@@ -103,7 +109,8 @@ class JobRecord(Value):
     """A job as the host's disk tells it. Times are seconds since the epoch, by the host's clock.
 
     gpu_ids: the leased GPUs' NVML indices. log_bytes: length of the log so far. waiting_for: why
-    a queued job has not started yet, for people; "" before anybody looked.
+    a queued job has not started yet, for people; "" before anybody looked. sequence: its place in
+    the queue, which no clock changes; 0 for jobs of agents that did not count.
     """
 
     _nested: ClassVar[Dict[str, Any]] = {"spec": JobSpec, "verdict": Verdict}
@@ -119,10 +126,16 @@ class JobRecord(Value):
     log_bytes: int = 0
     verdict: Optional[Verdict] = None
     waiting_for: str = ""
+    sequence: int = 0
 
     @property
     def job_id(self) -> str:
         return self.spec.job_id
+
+    @property
+    def order(self) -> Tuple[int, float, str]:
+        """Sorts jobs by when they were queued."""
+        return self.sequence, self.created_at, self.job_id
 
     @property
     def is_final(self) -> bool:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from provisioner.agent.bundle import build_bundle
+from provisioner.agent.bundle import archive, build_bundle
 from provisioner.agent.client import AgentClient
 from provisioner.errors import ConnectionLost
 from remote_agent.protocol.job import JobRecord, JobSpec
 
 DEADLINE_S = 60.0
+FAKE = Path(__file__).with_name("fake_pynvml.txt").read_bytes()
 
 
 class SubprocessSession:
@@ -176,3 +180,25 @@ def shell() -> Callable[..., JobSpec]:
         return JobSpec(job_id, job_id, ("sh", "-c", script), **others)  # type: ignore[arg-type]
 
     return make
+
+
+class FakeNvml:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def set(self, **settings: object) -> None:
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps(settings))
+        temporary.replace(self._path)
+
+
+@pytest.fixture
+def nvml(bench, tmp_path) -> FakeNvml:
+    """The bench's archive with a simulated pynvml in place of the real one."""
+    with zipfile.ZipFile(io.BytesIO(build_bundle().data)) as bundle:
+        files = {name: bundle.read(name) for name in bundle.namelist()}
+    bench.archive.write_bytes(archive({**files, "pynvml.py": FAKE}))
+    bench.env["FAKE_NVML"] = str(tmp_path / "nvml.json")
+    fake = FakeNvml(tmp_path / "nvml.json")
+    fake.set(gpus=2)
+    return fake

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from provisioner.agent.bundle import archive, build_bundle
 from remote_agent.protocol.job import RUNNING
-
-FAKE = Path(__file__).with_name("fake_pynvml.txt").read_bytes()
-
-
-class FakeNvml:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def set(self, **settings: object) -> None:
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(settings))
-        temporary.replace(self._path)
-
-
-@pytest.fixture
-def nvml(bench, tmp_path) -> FakeNvml:
-    """The bench's archive with a simulated pynvml in place of the real one."""
-    with zipfile.ZipFile(io.BytesIO(build_bundle().data)) as bundle:
-        files = {name: bundle.read(name) for name in bundle.namelist()}
-    bench.archive.write_bytes(archive({**files, "pynvml.py": FAKE}))
-    bench.env["FAKE_NVML"] = str(tmp_path / "nvml.json")
-    fake = FakeNvml(tmp_path / "nvml.json")
-    fake.set(gpus=2)
-    return fake
 
 
 def test_figures_and_gaps(agent_with_gpus):

@@ -276,7 +276,7 @@ def test_a_reboot_is_told_as_such(bench, shell, finished):
     told = json.loads(state.read_text())
     told.update(state="running", boot_id="00000000-before", verdict=None, ended_at=None)
     state.write_text(json.dumps(told))
-    record = client.job("job-boot")
+    record = bench.connect().job("job-boot")  # no connection survives a reboot
     assert (record.state, record.verdict.cause) == ("lost", "reboot")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 
 import pytest
 
@@ -11,6 +12,7 @@ from remote_agent import store as module
 from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
 from remote_agent.protocol.job import (
+    DAMAGED,
     FAILED,
     FINAL,
     LOST,
@@ -113,14 +115,64 @@ def test_exactly_one_takes_over_an_orphan(store):
     assert store.details("job-1")["supervisor"] == 1
 
 
-def test_records_are_oldest_first_and_skip_strangers(layout):
-    times = iter([30.0, 10.0, 20.0])
+def test_a_clock_that_goes_back_does_not_reorder_the_queue(layout):
+    times = iter([7200.0, 3600.0, 5400.0])
     store = JobStore(layout, clock=lambda: next(times))
-    for job_id in ("job-a", "job-b", "job-c"):
+    for job_id in ("job-c", "job-a", "job-b"):
         store.create(JobSpec(job_id, "x", ("true",)), "boot")
     os.mkdir(os.path.join(layout.jobs, ".job-x.77"))
     os.mkdir(os.path.join(layout.jobs, "job-broken"))
-    assert [record.job_id for record in store.records()] == ["job-b", "job-c", "job-a"]
+    for look in (store.records, JobStore(layout).records, store.unfinished):
+        assert [record.job_id for record in look()] == ["job-c", "job-a", "job-b"]
+    assert [record.sequence for record in store.records()] == [1, 2, 3]
+
+
+def test_jobs_of_an_agent_that_did_not_count_come_first_by_their_times(layout):
+    store = JobStore(layout, clock=lambda: 10.0)
+    for job_id, created_at in (("job-a", 3000.0), ("job-b", 1000.0), ("job-c", 2000.0)):
+        store.create(JobSpec(job_id, "x", ("true",)), "boot")
+        old = {"state": QUEUED, "created_at": created_at, "boot_id": "boot"}
+        with open(layout.job(job_id).state, "w") as file:
+            json.dump(old, file)
+    store.create(JobSpec("job-d", "x", ("true",)), "boot")
+    assert [record.job_id for record in store.records()] == ["job-b", "job-c", "job-a", "job-d"]
+
+
+def test_places_in_the_queue_are_given_once(layout):
+    stores = [JobStore(layout) for _ in range(4)]
+
+    def submit(number):
+        for count in range(10):
+            stores[number].create(JobSpec(f"job-{number}-{count}", "x", ("true",)), "boot")
+
+    threads = [threading.Thread(target=submit, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(record.sequence for record in stores[0].records()) == list(range(1, 41))
+
+
+def test_unchanged_files_are_not_read_again(store, layout, monkeypatch):
+    store.create(SPEC, "boot")
+    store.create(JobSpec("job-2", "two", ("true",)), "boot")
+    store.transition("job-2", STOPPED)
+    store.records()
+    read, looked_at = [], []
+    monkeypatch.setattr(
+        module, "read_json", lambda path, do=module.read_json: read.append(path) or do(path)
+    )
+    monkeypatch.setattr(
+        module, "_stamp", lambda path, do=module._stamp: looked_at.append(path) or do(path)
+    )
+    for _ in range(5):
+        assert len(store.records()) == 2
+        assert store.details("job-1")["state"] == QUEUED
+        assert [record.job_id for record in store.unfinished()] == ["job-1"]
+    assert read == []
+    del looked_at[:]
+    store.unfinished()
+    assert looked_at == [layout.job("job-1").state]
 
 
 def test_remove_wants_a_final_job(store, layout):
@@ -173,24 +225,67 @@ def test_a_leftover_that_cannot_be_deleted_does_not_hide_the_others(layout, monk
     assert ".job-a.1" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["", "{}", "[]", '{"state": "running"}', '{"state": [1], "created_at": 1.0}', "\udc80"],
-)
+DAMAGE = [
+    "",
+    "{}",
+    "[]",
+    '{"state": "running"}',
+    '{"state": [1], "created_at": 1.0}',
+    "\udc80",
+    None,
+]
+
+
+def damage(path, content):
+    os.unlink(path)
+    if content is not None:
+        with open(path, "w", errors="surrogateescape") as file:
+            file.write(content)
+
+
+@pytest.mark.parametrize("content", DAMAGE)
 @pytest.mark.parametrize("name", ["state", "spec"])
-def test_a_damaged_job_does_not_hide_the_others(store, layout, capfd, name, damage):
+def test_a_damaged_job_is_shown_as_such_beside_the_others(layout, capfd, name, content):
+    store = JobStore(layout)
     store.create(SPEC, "boot")
     store.create(JobSpec("job-2", "two", ("true",)), "boot")
-    with open(getattr(layout.job("job-1"), name), "w", errors="surrogateescape") as file:
-        file.write(damage)
+    damage(getattr(layout.job("job-1"), name), content)
     for _ in range(2):
-        assert [record.job_id for record in JobStore(layout).records()] == ["job-2"]
-    assert [record.job_id for record in store.records() + store.records()].count("job-2") == 2
+        states = {record.job_id: record.state for record in JobStore(layout).records()}
+        assert states == {"job-1": DAMAGED, "job-2": QUEUED}
+    record = JobStore(layout).record("job-1")
+    assert record.verdict.cause == DAMAGED
+    assert layout.job("job-1").root in record.verdict.evidence
+    assert "rigup stop" in record.verdict.hint
+    assert not record.is_final
+    assert record.spec.argv
     assert layout.job("job-1").root in capfd.readouterr().err
+    fresh = JobStore(layout)
+    with pytest.raises(AgentFault) as caught:
+        fresh.details("job-1")
+    assert caught.value.code == "damaged-job"
     if name == "state":
         with pytest.raises(AgentFault) as caught:
-            store.record("job-1")
+            fresh.transition("job-1", STOPPED)
         assert caught.value.code == "damaged-job"
+
+
+@pytest.mark.parametrize("content", DAMAGE)
+@pytest.mark.parametrize("name", ["state", "spec"])
+def test_a_repaired_job_is_readable_and_the_damage_is_kept(layout, name, content):
+    store = JobStore(layout)
+    store.create(SPEC, "boot")
+    state = store.details("job-1")
+    assert not store.repair("job-1", state, SPEC, lambda: True), "it is not damaged"
+    path = getattr(layout.job("job-1"), name)
+    damage(path, content)
+    assert not store.repair("job-1", state, SPEC, lambda: False)
+    assert store.repair("job-1", dict(state, state=RUNNING), SPEC, lambda: True)
+    assert JobStore(layout).record("job-1").state == RUNNING
+    assert JobStore(layout).record("job-1").spec == SPEC
+    if content:
+        with open(path + ".damaged", errors="surrogateescape") as file:
+            assert file.read() == content
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "a", "../job-1", "JOB", "job/1", None, 5])
@@ -201,4 +296,5 @@ def test_strange_ids_are_no_jobs(store, job_id):
 
 
 def test_states_are_all_there():
+    assert DAMAGED not in TRANSITIONS
     assert set(TRANSITIONS) == {QUEUED, STARTING, RUNNING, SUCCEEDED, FAILED, STOPPED, LOST}

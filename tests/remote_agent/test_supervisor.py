@@ -79,7 +79,7 @@ def store(tmp_path, monkeypatch):
 
 
 def test_the_runtime_is_killed_and_cleaned_up(store):
-    _guarded(store, "job-1", (), Supervisor.run)
+    _guarded(store, "job-1", (), (), Supervisor.run)
     assert Broken.calls == ["kill", "clean_up"]
     record = store.record("job-1")
     assert record.state == LOST
@@ -88,7 +88,7 @@ def test_the_runtime_is_killed_and_cleaned_up(store):
 
 def test_breaking_at_the_start_is_a_failure_to_start(store):
     Broken.calls.append("no-start")
-    _guarded(store, "job-1", (), Supervisor.run)
+    _guarded(store, "job-1", (), (), Supervisor.run)
     assert Broken.calls == ["no-start", "kill", "clean_up"]
     assert store.record("job-1").state == FAILED
 
