@@ -357,8 +357,9 @@ def jobs(
         rows = [(one.name, job) for one, found, _ in results for job in found or ()]
         if rows or any(error is None for _, _, error in results):
             print(show.job_table(rows))
-    terminal.complain_all(results)
-    return outcome.exit_code_of(results)
+    problems = [*results, *job_facade.damaged_jobs(results)]
+    terminal.complain_all(problems)
+    return outcome.exit_code_of(problems)
 
 
 @command(

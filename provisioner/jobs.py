@@ -33,7 +33,7 @@ from provisioner.parallel import as_rigup_error, each
 from provisioner.sync import CodeTree, code_root, freeze, local_path
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
-from remote_agent.protocol.job import CONTAINER, PROCESS, JobRecord, JobSpec
+from remote_agent.protocol.job import CONTAINER, DAMAGED, PROCESS, JobRecord, JobSpec
 from remote_agent.protocol.snapshot import OutputFile
 
 T = TypeVar("T")
@@ -125,6 +125,26 @@ def with_agent(host: Host, work: Callable[[AgentClient], T]) -> T:
         return work(client)
     finally:
         client.close()
+
+
+def damaged_jobs(results: Sequence[PerHost[Sequence[JobRecord]]]) -> list[PerHost[None]]:
+    """An error for every job whose records its host cannot read."""
+    return [
+        (host, None, _damage(host, record))
+        for host, records, _ in results
+        for record in records or ()
+        if record.state == DAMAGED
+    ]
+
+
+def _damage(host: Host, record: JobRecord) -> RigupError:
+    evidence = record.verdict.evidence if record.verdict else "no reason told"
+    return RigupError(
+        f"job {record.job_id} is damaged: {evidence}",
+        host=host.name,
+        remedy=f"invoke stop {record.job_id} ends what still runs of it; its log and its outputs "
+        "can be read as before",
+    )
 
 
 def find_script(name: str, directory: Path, examples: Path) -> Script:

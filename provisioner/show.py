@@ -85,7 +85,7 @@ def describe_end(host: str, record: JobRecord) -> str:
     """How a job ended, in one to three lines."""
     verdict = record.verdict
     lines = [f"{record.job_id} on {host}: {record.state} after {_duration(record)}"]
-    if verdict is not None and verdict.cause != "success":
+    if verdict is not None and (verdict.cause != "success" or verdict.evidence):
         lines.append(f"{why(verdict)}: {verdict.evidence}")
         lines += [f"try: {verdict.hint}"] if verdict.hint else []
     return "\n".join(hanging(line, 4) for line in lines)

@@ -35,8 +35,9 @@ from remote_agent.protocol.job import (
 from remote_agent.state_file import release_reserve, reserve, write_state
 from remote_agent.tree_removal import NotRemoved, remove_tree
 
-Stamp = Tuple[int, int]
-"""Of a state file: modification time in ns, inode. Every change makes another file."""
+Stamp = Tuple[int, int, int, int]
+"""Of a job's two files: modification times in ns, inodes. Every change of the state makes another
+file; the specification never changes unless it is damaged."""
 
 LEFTOVER_AGE_S = 3600.0
 DAMAGED_HINT = (
@@ -179,7 +180,6 @@ class JobStore:
         the job's lock."""
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
-            self._seen.pop(job_id, None)  # a damaged specification alone changes no stamp
             if self.record(job_id).state != DAMAGED or not orphaned():
                 return False
             if self._spec_problem(job_id):
@@ -257,7 +257,7 @@ class JobStore:
     def _look(self, job_id: str) -> _Seen:
         """The job's files, read only where they changed. Raises one of DAMAGE, AgentFault."""
         try:
-            stamp = _stamp(self.layout.job(job_id).state)
+            stamp = _stamp(self.layout.job(job_id))
             cached = self._seen.get(job_id)
             if cached is None or cached.stamp != stamp:
                 cached = self._seen[job_id] = self._read(job_id, stamp)
@@ -352,9 +352,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _stamp(path: str) -> Stamp:
-    status = os.stat(path)
-    return status.st_mtime_ns, status.st_ino
+def _stamp(paths: JobPaths) -> Stamp:
+    state, spec = os.stat(paths.state), os.stat(paths.spec)
+    return state.st_mtime_ns, state.st_ino, spec.st_mtime_ns, spec.st_ino
 
 
 def _size(path: str) -> int:

@@ -84,7 +84,7 @@ class Watch:
             self._jobs[record.job_id] = record
         for job_id in told["removed"]:
             self._jobs.pop(str(job_id), None)
-        return tuple(sorted(self._jobs.values(), key=lambda job: (job.created_at, job.job_id)))
+        return tuple(sorted(self._jobs.values(), key=lambda job: job.order))
 
     def _end(self) -> None:
         with self._changed:

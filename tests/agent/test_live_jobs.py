@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import threading
@@ -227,8 +228,6 @@ def test_many_jobs_at_once(agent, shell, finished):
 
 
 def test_a_killed_supervisor_is_replaced_and_the_job_goes_on(bench, shell, until, tmp_path):
-    import json
-
     gate = tmp_path / "gate"
     client = bench.connect()
     client.submit(shell("job-orphan", f"while [ ! -e {gate} ]; do sleep 0.02; done; echo done"))
@@ -252,8 +251,6 @@ def test_a_killed_supervisor_is_replaced_and_the_job_goes_on(bench, shell, until
 
 
 def test_what_outlives_supervisor_and_program_is_ended_before_the_job_is_lost(bench, shell, until):
-    import json
-
     client = bench.connect()
     client.submit(shell("job-rest", "setsid sleep 1000 & echo $!; sleep 1000"))
     until(lambda: client.read_log("job-rest", 0).data)
@@ -267,8 +264,6 @@ def test_what_outlives_supervisor_and_program_is_ended_before_the_job_is_lost(be
 
 def test_a_reboot_is_told_as_such(bench, shell, finished):
     """The record of a job that ran under another boot id."""
-    import json
-
     client = bench.connect()
     client.submit(shell("job-boot", "true"))
     finished(client, "job-boot")
@@ -365,3 +360,64 @@ def test_a_broken_link_fails_every_waiting_call_at_once(bench, shell, until):
     assert len({id(error) for error in errors}) == 4, "each caller gets its own exception"
     with pytest.raises(ConnectionLost):
         list(watch)
+
+
+DAMAGE = ["", '{"state": "runn']
+
+
+def state_of(bench, job_id):
+    return json.loads((bench.job_dir(job_id) / "state.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["state.json", "spec.json"])
+@pytest.mark.parametrize("content", DAMAGE)
+def test_a_damaged_job_that_nobody_supervises_is_shown_and_can_be_stopped(
+    bench, shell, until, content, name
+):
+    bench.connect().submit(shell("job-hurt", "echo hello; sleep 1000"))
+    client = bench.connect()
+    until(lambda: client.job("job-hurt").state == "running")
+    until(lambda: client.read_log("job-hurt", 0).data)
+    os.kill(state_of(bench, "job-hurt")["supervisor"]["pid"], signal.SIGKILL)
+    (bench.job_dir("job-hurt") / name).write_text(content)
+    client = bench.connect()
+    (record,) = client.jobs()
+    assert (record.job_id, record.state, record.verdict.cause) == ("job-hurt", "damaged", "damaged")
+    assert marked_processes("job-hurt"), "looking at it ends nothing"
+    assert client.read_log("job-hurt", 0).data == b"hello\n"
+    with pytest.raises(AgentError, match="damaged") as caught:
+        client.read_log("job-hurt", 6, wait_s=30.0)
+    assert caught.value.code == "damaged-job"
+    stopped = client.stop("job-hurt", grace_s=1.0)
+    assert (stopped.state, stopped.verdict.cause) == ("stopped", "stopped-by-user")
+    assert marked_processes("job-hurt") == []
+    assert (bench.job_dir("job-hurt") / f"{name}.damaged").read_text() == content
+    client.remove("job-hurt")
+
+
+def test_a_supervisor_repairs_the_records_of_its_job(bench, shell, until, finished, tmp_path):
+    gate = tmp_path / "gate"
+    client = bench.connect()
+    client.submit(shell("job-hurt", f"while [ ! -e {gate} ]; do sleep 0.02; done; exit 4"))
+    until(lambda: client.job("job-hurt").state == "running")
+    before = state_of(bench, "job-hurt")
+    (bench.job_dir("job-hurt") / "state.json").write_text("")
+    (bench.job_dir("job-hurt") / "spec.json").write_text("")
+    client = bench.connect()
+    until(lambda: client.jobs()[0].state == "running", "the supervisor was asked to repair it")
+    assert state_of(bench, "job-hurt") == before
+    gate.touch()
+    assert finished(client, "job-hurt").verdict.exit_code == 4
+
+
+def test_a_damaged_job_of_which_nothing_runs_can_be_stopped_and_removed(
+    bench, agent, shell, finished
+):
+    agent.submit(shell("job-hurt", "true"))
+    finished(agent, "job-hurt")
+    (bench.job_dir("job-hurt") / "state.json").write_text("")
+    client = bench.connect()
+    assert client.jobs()[0].state == "damaged"
+    assert client.stop("job-hurt").state == "stopped"
+    client.remove("job-hurt")
+    assert client.jobs() == ()

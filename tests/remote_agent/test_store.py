@@ -163,7 +163,7 @@ def test_unchanged_files_are_not_read_again(store, layout, monkeypatch):
         module, "read_json", lambda path, do=module.read_json: read.append(path) or do(path)
     )
     monkeypatch.setattr(
-        module, "_stamp", lambda path, do=module._stamp: looked_at.append(path) or do(path)
+        module, "_stamp", lambda paths, do=module._stamp: looked_at.append(paths) or do(paths)
     )
     for _ in range(5):
         assert len(store.records()) == 2
@@ -172,7 +172,7 @@ def test_unchanged_files_are_not_read_again(store, layout, monkeypatch):
     assert read == []
     del looked_at[:]
     store.unfinished()
-    assert looked_at == [layout.job("job-1").state]
+    assert [paths.root for paths in looked_at] == [layout.job("job-1").root]
 
 
 def test_remove_wants_a_final_job(store, layout):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from remote_agent.protocol.job import (
+    DAMAGED,
     FAILED,
     LOST,
     QUEUED,
@@ -26,6 +27,7 @@ MARKS = {
     FAILED: ("\u2717", "bad"),
     STOPPED: ("\u25a0", "dim"),
     LOST: ("?", "warn"),
+    DAMAGED: ("!", "bad"),
 }
 UNKNOWN = "unknown"
 
