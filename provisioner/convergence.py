@@ -18,6 +18,7 @@ from provisioner.facts import GPU, OS, PENDING, Facts, FactUnreadable
 from provisioner.host_job import Job, gather_facts
 from provisioner.host_lock import HostLock
 from provisioner.plan import check
+from provisioner.proxy_check import require_working_proxy
 from provisioner.reachability import Repositories
 from provisioner.reboot import Reboots
 from provisioner.report import Progress, StepReport, step_report
@@ -147,6 +148,7 @@ class Convergence:
     def _apply(self, step: Step, change: Change, facts: Facts) -> None:
         self._job.stop.check()
         self._lock.hold()
+        require_working_proxy(self._job.transport, self._job.host, facts, change.actions)
         if installs(change.actions):
             self._repositories.require(facts)
         journal.record(self._job.transport, step.name, change.actions, facts)

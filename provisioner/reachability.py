@@ -139,7 +139,7 @@ def addresses_of(facts: Facts, host: Host, steps: Sequence[Step]) -> tuple[str, 
         for name in _vendors(installing, facts, host)
         for address in _of_vendor(name, facts, host)
     ]
-    return tuple(dict.fromkeys((*_of_archive(facts), *vendor)))
+    return tuple(dict.fromkeys((*archive_addresses(facts), *vendor)))
 
 
 def _vendors(installing: Sequence[str], facts: Facts, host: Host) -> list[str]:
@@ -169,7 +169,7 @@ def _of_vendor(name: str, facts: Facts, host: Host) -> tuple[str, ...]:
     return probes if known else (*probes, source.key_url)
 
 
-def _of_archive(facts: Facts) -> Iterable[str]:
+def archive_addresses(facts: Facts) -> Iterable[str]:
     """The distribution's own sources, as far as the host tells them; older ones sign Release."""
     try:
         sources = facts[ARCHIVE].sources

@@ -176,6 +176,18 @@ def test_with_proxy_and_authority_the_host_ends_verified(company: Company) -> No
     assert "BEGIN PGP" in company.shell.run(fetch)
 
 
+def test_a_wrong_proxy_does_not_reach_a_host_that_works(company: Company) -> None:
+    drop_in = "/etc/systemd/system/docker.service.d/rigup-proxy.conf"
+    look = f"cat /etc/apt/apt.conf.d/90rigup-proxy {drop_in}; systemctl show -p MainPID docker"
+    before, wrong = company.shell.run(look), f"http://{company.address}:9"
+    blocked(
+        company.provision(http_proxy=wrong, ca_certificates=[company.authority]),
+        f"through the proxy {wrong}",
+        "no setting was changed",
+    )
+    assert company.shell.run(look) == before
+
+
 def test_what_leaves_the_inventory_leaves_the_host(company: Company) -> None:
     company.shell.run("iptables -F OUTPUT")
     done = company.rigup("provision", "--host", HOST)
