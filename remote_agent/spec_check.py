@@ -12,7 +12,7 @@ from remote_agent.protocol.job import CONTAINER, JOB_ID, JobSpec
 from remote_agent.protocol.snapshot import DIGEST
 from remote_agent.runtimes import RUNTIMES
 
-ENV_NAME = re.compile(r"^[^=\s\0#][^=\s\0]*$")
+ENV_NAME = re.compile(r"[^=\s\0#][^=\s\0]*\Z")
 
 
 def check_spec(spec: JobSpec, layout: Layout) -> None:

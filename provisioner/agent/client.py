@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
@@ -11,17 +14,47 @@ from provisioner.agent.watch import Watch
 from provisioner.errors import AgentError
 from provisioner.transport.base import Session
 from remote_agent.protocol.job import JobRecord, JobSpec
-from remote_agent.protocol.messages import Hello, Reply, from_payload, to_payload
+from remote_agent.protocol.messages import (
+    Hello,
+    Reply,
+    from_payload,
+    rows_from_payload,
+    to_payload,
+)
 from remote_agent.protocol.sample import Sample
-from remote_agent.protocol.snapshot import OutputFile, SnapshotEntry, check_entries
-from remote_agent.protocol.values import ProtocolError
+from remote_agent.protocol.snapshot import OutputFile, SnapshotEntry, canonical, check_entries
+from remote_agent.protocol.values import ProtocolError, Value, check_count
 
 LOG_LIMIT = 262144
 OUTPUT_LIMIT = 1 << 20
+MAX_OUTPUTS = 1_000_000
 PART = 4 << 20
 """Bytes of a blob per message."""
 PARTS_IN_FLIGHT = 4
 STOP_MARGIN_S = 30.0
+
+
+@dataclass(frozen=True)
+class LogPlace(Value):
+    """Where a part of a log begins, and how long the log is, in bytes."""
+
+    offset: int
+    size: int
+
+    def check(self) -> None:
+        check_count(self.offset, "offset")
+        check_count(self.size, "size")
+
+
+@dataclass(frozen=True)
+class MissingBlobs(Value):
+    """Digest -> bytes that are there already."""
+
+    blobs: dict[str, int]
+
+    def check(self) -> None:
+        for count in self.blobs.values():
+            check_count(count, "bytes")
 
 
 @dataclass(frozen=True)
@@ -69,28 +102,31 @@ class AgentClient:
 
         AgentError codes: ``bad-spec``, ``job-exists`` (same id, another spec).
         """
-        return self._record(self._link.call("submit", {"spec": spec.to_json()}))
+        return self._record(self._link.call("submit", {"spec": spec.to_json()}), spec.job_id)
 
     def jobs(self) -> tuple[JobRecord, ...]:
         """All jobs on the host, oldest first."""
-        reply = self._link.call("jobs")
-        return tuple(JobRecord.from_json(row) for row in from_payload(reply.payload))
+        with self._understood():
+            reply = self._link.call("jobs")
+            return tuple(JobRecord.from_json(row) for row in rows_from_payload(reply.payload))
 
     def job(self, job_id: str) -> JobRecord:
-        return self._record(self._link.call("job", {"job_id": job_id}))
+        return self._record(self._link.call("job", {"job_id": job_id}), job_id)
 
     def stop(self, job_id: str, *, grace_s: float = 10.0) -> JobRecord:
         """End a job: SIGTERM to all its processes, SIGKILL after ``grace_s`` seconds. Returns
         when it is over; a job that is over already is returned as it is."""
         arguments = {"job_id": job_id, "grace_s": grace_s}
-        return self._record(self._link.call("stop", arguments, timeout_s=grace_s + STOP_MARGIN_S))
+        reply = self._link.call("stop", arguments, timeout_s=grace_s + STOP_MARGIN_S)
+        return self._record(reply, job_id)
 
     def remove(self, job_id: str) -> None:
         """Delete a finished job, its log and its outputs."""
         self._link.call("remove", {"job_id": job_id})
 
     def sample(self) -> Sample:
-        return Sample.from_json(from_payload(self._link.call("sample").payload))
+        with self._understood():
+            return Sample.from_json(from_payload(self._link.call("sample").payload))
 
     def watch(self, interval_s: float = 2.0) -> Watch:
         """Samples every ``interval_s`` seconds and the job list whenever it changes."""
@@ -103,8 +139,11 @@ class AgentClient:
         the first of them; empty when there are none yet, or no more."""
         arguments = {"job_id": job_id, "offset": offset, "limit": limit, "wait_s": wait_s}
         reply = self._link.call("read_log", arguments, timeout_s=wait_s + CALL_TIMEOUT_S)
-        told = reply.result
-        return LogChunk(told["offset"], reply.payload, told["size"], self._record(reply))
+        with self._understood():
+            told = LogPlace.from_json(reply.result)
+        if (offset >= 0 and told.offset != offset) or len(reply.payload) > limit:
+            raise self._nonsense(f"asked for the log from byte {offset}, got byte {told.offset}")
+        return LogChunk(told.offset, reply.payload, told.size, self._record(reply, job_id))
 
     def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
         """All files below the job's outputs, however many, sorted by name."""
@@ -112,10 +151,21 @@ class AgentClient:
         while True:
             after = found[-1].path if found else ""
             reply = self._link.call("list_outputs", {"job_id": job_id, "after": after})
-            page = [OutputFile.from_json(row) for row in from_payload(reply.payload)]
+            with self._understood():
+                page = [OutputFile.from_json(row) for row in rows_from_payload(reply.payload)]
+            self._check_page(after, page)
             found += page
-            if not page or not reply.result.get("more"):
+            if len(found) > MAX_OUTPUTS:
+                raise self._nonsense(f"over {MAX_OUTPUTS:,} output files")
+            if not page or reply.result.get("more") is not True:
                 return tuple(found)
+
+    def _check_page(self, after: str, page: Sequence[OutputFile]) -> None:
+        """Pages go on from the last path, so a list always comes to an end."""
+        places = [after.split("/"), *(output.path.split("/") for output in page)]
+        for before, following in itertools.pairwise(places):
+            if before != [""] and following <= before:
+                raise self._nonsense("its list of outputs does not advance")
 
     def read_output(
         self, job_id: str, path: str, offset: int = 0, limit: int = OUTPUT_LIMIT
@@ -142,7 +192,11 @@ class AgentClient:
             for digest in dict.fromkeys(digests)
         ]
         reply = self._link.call("missing_blobs", payload=to_payload(wanted))
-        absent: dict[str, int] = from_payload(reply.payload)
+        with self._understood():
+            absent = MissingBlobs.from_json({"blobs": from_payload(reply.payload)}).blobs
+        asked = {digest if isinstance(digest, str) else digest[0] for digest in wanted}
+        if not asked.issuperset(absent):
+            raise self._nonsense("it misses content that nobody offered")
         return absent
 
     def put_blob(self, digest: str, content: bytes | BinaryIO, *, offset: int = 0) -> None:
@@ -185,8 +239,11 @@ class AgentClient:
         except ProtocolError as error:
             raise AgentError(str(error), code="bad-manifest", host=self.host_name) from None
         rows = [entry.to_json() for entry in entries]
-        digest: str = self._link.call("put_manifest", payload=to_payload(rows)).result["digest"]
-        return digest
+        reply = self._link.call("put_manifest", payload=to_payload(rows))
+        expected = hashlib.sha256(canonical(entries)).hexdigest()
+        if reply.result.get("digest") != expected:
+            raise self._nonsense("it stored another snapshot than the one it got")
+        return expected
 
     def close(self) -> None:
         """End the session; the host's jobs go on. May be called twice."""
@@ -200,9 +257,29 @@ class AgentClient:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    @staticmethod
-    def _record(reply: Reply) -> JobRecord:
-        return JobRecord.from_json(reply.result["record"])
+    def _record(self, reply: Reply, job_id: str) -> JobRecord:
+        """The record in a reply, which must be about the job that was asked for."""
+        with self._understood():
+            record = JobRecord.from_json(reply.result.get("record"))
+        if record.job_id != job_id:
+            raise self._nonsense(f"asked for job {job_id}, got {record.job_id}")
+        return record
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What the agent says and this side cannot understand is an error of that host."""
+        try:
+            yield
+        except ProtocolError as error:
+            raise self._nonsense(str(error)) from error
+
+    def _nonsense(self, what: str) -> AgentError:
+        return AgentError(
+            f"the agent's answer makes no sense: {what}",
+            code="protocol",
+            host=self.host_name,
+            remedy="provision the host again; if that does not help, do not trust the host",
+        )
 
 
 def _parts(content: bytes | BinaryIO, offset: int) -> Iterator[tuple[int, bytes, bool]]:

@@ -26,6 +26,10 @@ from remote_agent.protocol.values import ProtocolError
 CALL_TIMEOUT_S = 30.0
 HELLO_TIMEOUT_S = 30.0
 
+MAX_CODE = 64
+MAX_REASON = 4096
+"""Characters of an error's code and text that are kept of what a host says."""
+
 BANNER_REMEDY = (
     "something prints text when a program starts over SSH there; keep ~/.bashrc and ~/.profile "
     "silent for non-interactive shells"
@@ -116,9 +120,13 @@ class AgentLink:
             raise self._problem()
         if call.reply.ok:
             return call.reply
-        told = call.reply.error or {}
-        code, message = told.get("code", "failed"), told.get("message", "the agent refused")
-        raise AgentError(message, code=code, host=self.host_name)
+        raise self._refusal(call.reply)
+
+    def _refusal(self, reply: Reply) -> AgentError:
+        told = reply.error or {}
+        code = told.get("code", "failed")[:MAX_CODE]
+        message = told.get("message", "the agent refused")[:MAX_REASON]
+        return AgentError(message, code=code, host=self.host_name)
 
     def forget(self, call: Call) -> None:
         with self._lock:
@@ -162,6 +170,8 @@ class AgentLink:
             self._break(self._nonsense(error))
         except RigupError as error:
             self._break(error)
+        except Exception as error:  # a reader that dies silently leaves its callers waiting
+            self._break(self._nonsense(ProtocolError(f"{type(error).__name__}: {error}")))
 
     def _dispatch(self, message: Message) -> None:
         if self._hello is None:
@@ -182,9 +192,10 @@ class AgentLink:
 
     def _checked_hello(self, message: Message) -> Hello:
         if isinstance(message, Unavailable):
+            reason, detail = message.reason[:MAX_CODE], message.detail[:MAX_REASON]
             raise AgentUnavailable(
-                f"no agent can run there ({message.reason}) {message.detail}".rstrip(),
-                code=message.reason,
+                f"no agent can run there ({reason}) {detail}".rstrip(),
+                code=reason,
                 host=self.host_name,
             )
         if not isinstance(message, Hello):

@@ -5,13 +5,25 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from provisioner.agent.link import AgentLink
 from remote_agent.protocol.job import JobRecord
 from remote_agent.protocol.messages import Event, from_payload
 from remote_agent.protocol.sample import Sample
+from remote_agent.protocol.values import ProtocolError, Value
 
 Update = Sample | tuple[JobRecord, ...]
+
+MAX_JOBS = 100_000
+
+
+@dataclass(frozen=True)
+class JobChanges(Value):
+    """What changed in the job list since the last event."""
+
+    changed: tuple[JobRecord, ...]
+    removed: tuple[str, ...]
 
 
 class Watch:
@@ -73,17 +85,21 @@ class Watch:
     def _receive(self, event: Event) -> None:
         told = from_payload(event.payload)
         with self._changed:
-            update = Sample.from_json(told) if event.kind == "sample" else self._merge(told)
+            update: Update
+            if event.kind == "sample":
+                update = Sample.from_json(told)
+            else:
+                update = self._merge(JobChanges.from_json(told))
             self._updates = deque(old for old in self._updates if type(old) is not type(update))
             self._updates.append(update)
             self._changed.notify_all()
 
-    def _merge(self, told: dict[str, list[object]]) -> tuple[JobRecord, ...]:
-        for row in told["changed"]:
-            record = JobRecord.from_json(row)
-            self._jobs[record.job_id] = record
-        for job_id in told["removed"]:
-            self._jobs.pop(str(job_id), None)
+    def _merge(self, told: JobChanges) -> tuple[JobRecord, ...]:
+        self._jobs.update((record.job_id, record) for record in told.changed)
+        for job_id in told.removed:
+            self._jobs.pop(job_id, None)
+        if len(self._jobs) > MAX_JOBS:
+            raise ProtocolError(f"over {MAX_JOBS:,} jobs on one host")
         return tuple(sorted(self._jobs.values(), key=lambda job: job.order))
 
     def _end(self) -> None:

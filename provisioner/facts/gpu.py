@@ -108,11 +108,11 @@ ROW = re.compile(
     r"^(?P<index>\d+), (?P<uuid>GPU-[\w-]+), (?P<driver>[^,]+), (?P<memory>[^,]+), "
     r"(?P<capability>[^,]+), (?:(?P<persistence>Enabled|Disabled|N/A|\[[^],]+\]), )?"
     r"(?:(?P<bus>[0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-7]|N/A|\[[^],]+\]), )?"
-    r"(?P<name>.+)$"
+    r"(?P<name>.+)\Z"
 )
-APP = re.compile(r"^(GPU-[\w-]+), (\d+)$")
+APP = re.compile(r"^(GPU-[\w-]+), (\d+)\Z")
 HOLDS = re.compile(r"holds\|(\d+)")
-PROCESS = re.compile(r"^(\d+) +(\S+) +(.+)$")
+PROCESS = re.compile(r"^(\d+) +(\S+) +(.+)\Z")
 LICENSES = {"NVIDIA": "proprietary", "Dual MIT/GPL": "open"}
 PERSISTENCE = {"Enabled": True, "Disabled": False}
 
@@ -186,7 +186,7 @@ def _version(text: str) -> str | None:
 
 def _library(path: str) -> str | None:
     """The version that the library's file name carries."""
-    found = re.search(r"\.so\.(\d{3}\.[\d.]+)$", path)
+    found = re.search(r"\.so\.(\d{3}\.[\d.]+)\Z", path)
     return found[1] if found else None
 
 

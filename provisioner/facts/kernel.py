@@ -105,7 +105,9 @@ command -v dpkg-query >/dev/null &&
 exit 0
 """
 
-FLAVOUR = re.compile(r"-(?P<deb>[a-z][\w-]*)$|(?P<rpm>(?:uek)?\.(?:x86_64|aarch64)(?:\+[\w-]+)?)$")
+FLAVOUR = re.compile(
+    r"-(?P<deb>[a-z][\w-]*)\Z|(?P<rpm>(?:uek)?\.(?:x86_64|aarch64)(?:\+[\w-]+)?)\Z"
+)
 METAPACKAGE = re.compile(r"linux-(?:image|headers)-(?!unsigned)[a-z][a-z0-9.-]*")
 VERSIONED = re.compile(r"\d+\.\d+\.\d+|\d+-\d+")
 

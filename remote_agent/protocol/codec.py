@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Dict, List, Optional
 
-from remote_agent.protocol.values import ProtocolError
+from remote_agent.protocol.values import ProtocolError, parse_json
 
 MAX_HEADER = 1 << 20
 MAX_PAYLOAD = 32 << 20
@@ -93,14 +93,14 @@ class Decoder:
 
 def _parse_header(line: bytes) -> Dict[str, Any]:
     try:
-        header = json.loads(line)
-    except ValueError:
+        header = parse_json(line)
+    except ProtocolError:
         raise ProtocolError(_not_a_message(line)) from None
     if not isinstance(header, dict):
         raise ProtocolError(_not_a_message(line))
     length = header.get("payload", 0)
     if type(length) is not int or not 0 <= length <= MAX_PAYLOAD:
-        raise ProtocolError("bad payload length %r (limit %d)" % (length, MAX_PAYLOAD))
+        raise ProtocolError("bad payload length %.80r (limit %d)" % (length, MAX_PAYLOAD))
     return header
 
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Dict, FrozenSet, Optional, Tuple
+from typing import Dict, FrozenSet, Optional, Tuple
 
-from remote_agent.protocol.values import Value
+from remote_agent.protocol.values import ProtocolError, Value, check_count, check_time
 
 QUEUED = "queued"
 STARTING = "starting"
@@ -45,7 +45,7 @@ FINAL = frozenset(state for state, following in TRANSITIONS.items() if not follo
 PROCESS = "process"
 CONTAINER = "container"
 
-JOB_ID = re.compile(r"^[a-z0-9][a-z0-9-]{2,62}$")
+JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,62}\Z")
 """Client-generated, also a directory name and a container name on the host."""
 
 
@@ -113,8 +113,6 @@ class JobRecord(Value):
     the queue, which no clock changes; 0 for jobs of agents that did not count.
     """
 
-    _nested: ClassVar[Dict[str, Any]] = {"spec": JobSpec, "verdict": Verdict}
-
     spec: JobSpec
     state: str
     created_at: float
@@ -127,6 +125,15 @@ class JobRecord(Value):
     verdict: Optional[Verdict] = None
     waiting_for: str = ""
     sequence: int = 0
+
+    def check(self) -> None:
+        if not JOB_ID.match(self.spec.job_id):
+            raise ProtocolError("%r is not a job id" % self.spec.job_id[:80])
+        if self.state not in TRANSITIONS:
+            raise ProtocolError("%r is not a state of a job" % self.state[:80])
+        for name in ("created_at", "started_at", "ended_at"):
+            check_time(getattr(self, name), name)
+        check_count(self.log_bytes, "log_bytes")
 
     @property
     def job_id(self) -> str:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Type, Union
+from typing import Any, Dict, List, Optional, Type, Union
 
 from remote_agent.protocol.codec import Frame, encode
-from remote_agent.protocol.values import ProtocolError, Value
+from remote_agent.protocol.values import ProtocolError, Value, parse_json
 
 PROTOCOL = 1
 """Raised whenever an older peer could misunderstand; the client then redeploys the agent."""
@@ -88,7 +88,7 @@ def parse_message(frame: Frame) -> Message:
     """Raises ProtocolError for an unknown type or a missing key."""
     kind = KINDS.get(str(frame.header.get("type")))
     if kind is None:
-        raise ProtocolError("unknown message type %r" % frame.header.get("type"))
+        raise ProtocolError("unknown message type %.80r" % (frame.header.get("type"),))
     body = dict(frame.header)
     if "payload" in kind.__dataclass_fields__:
         body["payload"] = frame.payload
@@ -102,7 +102,13 @@ def to_payload(value: Any) -> bytes:
 
 
 def from_payload(payload: bytes) -> Any:
-    try:
-        return json.loads(payload)
-    except ValueError:
-        raise ProtocolError("a payload that should be JSON is not") from None
+    """Raises ProtocolError for anything but JSON of a sane size."""
+    return parse_json(payload)
+
+
+def rows_from_payload(payload: bytes) -> List[Any]:
+    """A JSON list. Raises ProtocolError for anything else."""
+    rows = parse_json(payload)
+    if not isinstance(rows, list):
+        raise ProtocolError("expected a list of rows")
+    return rows

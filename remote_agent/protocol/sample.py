@@ -4,9 +4,12 @@ never zero."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Dict, Optional, Tuple
+from typing import Optional, Tuple
 
-from remote_agent.protocol.values import Value
+from remote_agent.protocol.values import ProtocolError, Value, check_count, check_time
+
+MAX_GPUS = 1024
+MAX_PROCESSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,6 @@ class GpuSample(Value):
     degrees Celsius, clocks in MHz, fan in percent. ``processes_known`` is False where the driver
     did not tell its processes: then none listed does not mean none there. ``pci`` is the address as
     the kernel log writes it, such as 0000:05:00."""
-
-    _nested: ClassVar[Dict[str, Any]] = {"processes": GpuProcess}
 
     index: int
     uuid: str
@@ -51,6 +52,14 @@ class GpuSample(Value):
     error: Optional[str] = None
     job_id: Optional[str] = None
 
+    def check(self) -> None:
+        check_count(self.index, "index", MAX_GPUS)
+        check_count(self.utilization, "utilization", 100)
+        check_count(self.memory_used, "memory_used")
+        check_count(self.memory_total, "memory_total")
+        if len(self.processes) > MAX_PROCESSES:
+            raise ProtocolError("a GPU with %d processes" % len(self.processes))
+
 
 @dataclass(frozen=True)
 class HostSample(Value):
@@ -65,16 +74,23 @@ class HostSample(Value):
     disk_total: Optional[int] = None
     uptime_s: Optional[float] = None
 
+    def check(self) -> None:
+        for name, value in vars(self).items():
+            check_count(value, name)
+
 
 @dataclass(frozen=True)
 class Sample(Value):
     """One moment on one host. ``taken_at``: seconds since the epoch, by the host's clock.
     ``gpu_error`` says why there are no GPU samples where NVML could not be used."""
 
-    _nested: ClassVar[Dict[str, Any]] = {"host": HostSample, "gpus": GpuSample}
-
     taken_at: float
     host: HostSample
     gpus: Tuple[GpuSample, ...] = ()
     driver_version: Optional[str] = None
     gpu_error: Optional[str] = None
+
+    def check(self) -> None:
+        check_time(self.taken_at, "taken_at")
+        if len(self.gpus) > MAX_GPUS:
+            raise ProtocolError("a host with %d GPUs" % len(self.gpus))

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import Iterable, Optional, Sequence
 
-from remote_agent.protocol.values import ProtocolError, Value
+from remote_agent.protocol.values import ProtocolError, Value, check_count
 
-DIGEST = re.compile(r"^[0-9a-f]{64}$")
+DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class OutputFile(Value):
     path: str
     size: int
     modified_at: float = 0.0
+
+    def check(self) -> None:
+        check_path(self.path)
+        check_count(self.size, "size")
 
 
 def canonical(entries: Iterable[SnapshotEntry]) -> bytes:
@@ -55,12 +59,18 @@ def check_entries(entries: Sequence[SnapshotEntry]) -> None:
                 raise ProtocolError("%r lies beneath an entry that is not a directory" % path)
 
 
+def check_path(path: object) -> None:
+    """Raises ProtocolError for anything but a plain path below a directory: relative, without
+    empty parts, ``.`` and ``..``."""
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise ProtocolError("bad path %.200r" % (path,))
+    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ProtocolError("%.200r is not a plain relative path" % path)
+
+
 def _check_entry(entry: SnapshotEntry) -> None:
     path, target = entry.path, entry.target
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise ProtocolError("bad path %r" % (path,))
-    if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
-        raise ProtocolError("%r is not a plain relative path" % path)
+    check_path(path)
     if type(entry.mode) is not int or not 0 <= entry.mode <= 0o777:
         raise ProtocolError("%r: bad mode %r" % (path, entry.mode))
     if target is not None:
