@@ -525,6 +525,7 @@ def container_up(
     results = job_facade.on_each(
         _hosts(host, None, False, inventory),
         lambda one: containers.up(one, wish, terminal.note),
+        limited=False,
     )
     for one, info, _ in results:
         if info is not None:

@@ -19,6 +19,7 @@ from inventory import Host, Inventory, InventoryError
 from provisioner import mirrors
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
+from provisioner.agent.link import CALL_TIMEOUT_S
 from provisioner.containers import engine
 from provisioner.errors import (
     CommandFailed,
@@ -44,6 +45,8 @@ PerHost: TypeAlias = tuple[Host, T | None, RigupError | None]
 LOG_WAIT_S = 20.0
 LOG_CHUNK = 262_144
 PULL_CHUNK = 1 << 20
+CONNECT_PHASES = 4
+"""TCP, key exchange, login, channel: each may take the host's connect timeout."""
 AUTO = "auto"
 SMALL_FILE = 1 << 20
 RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -98,7 +101,7 @@ def connect(host: Host) -> AgentClient:
     """
     transport = SshTransport(host)
     try:
-        client = open_agent(transport, host.state_dir)
+        client = _agent(transport, host)
     except BaseException:
         transport.close()
         raise
@@ -106,8 +109,19 @@ def connect(host: Host) -> AgentClient:
     return client
 
 
-def on_each(hosts: Sequence[Host], work: Callable[[Host], T]) -> list[PerHost[T]]:
-    """Run ``work`` for every host at once: each gets a result or an error, in order."""
+def _agent(transport: SshTransport, host: Host) -> AgentClient:
+    timeout_s = min(CALL_TIMEOUT_S, host.command_timeout_s)
+    return open_agent(transport, host.state_dir, call_timeout_s=timeout_s)
+
+
+def on_each(
+    hosts: Sequence[Host], work: Callable[[Host], T], *, limited: bool = True
+) -> list[PerHost[T]]:
+    """Run ``work`` for every host at once: each gets a result or an error, in order.
+
+    Where ``limited``, a host that takes longer than its time limits allow gets CommandTimeout.
+    Each wait has a limit already; this one is for a host that answers, and never ends.
+    """
 
     def attempt(host: Host) -> PerHost[T]:
         try:
@@ -115,7 +129,27 @@ def on_each(hosts: Sequence[Host], work: Callable[[Host], T]) -> list[PerHost[T]
         except Exception as error:
             return host, None, as_rigup_error(error, host.name)
 
-    return each(hosts, attempt)
+    if not limited:
+        return each(hosts, attempt)
+    return each(hosts, attempt, limit_s=_longest_s, overrun=_overrun)
+
+
+def _longest_s(host: Host) -> float:
+    """Connecting (every jump host on the way as well) and two commands in a row."""
+    hops = 1
+    way = host.via
+    while way is not None:
+        hops, way = hops + 1, way.via
+    return hops * CONNECT_PHASES * host.connect_timeout_s + 2 * host.command_timeout_s
+
+
+def _overrun(host: Host) -> PerHost[T]:
+    error = CommandTimeout(
+        f"the host was not done after {_longest_s(host):.0f} s",
+        host=host.name,
+        remedy="look at the host; raise command_timeout in the inventory if it is slow",
+    )
+    return host, None, error
 
 
 def with_agent(host: Host, work: Callable[[AgentClient], T]) -> T:
@@ -185,7 +219,7 @@ def train(host: Host, request: Request) -> JobRecord:
     transport = SshTransport(host)
     try:
         image = _image(host, transport, request.runtime)
-        client = open_agent(transport, host.state_dir)
+        client = _agent(transport, host)
         try:
             record = client.submit(_job_spec(client, host, request, tree, image))
         finally:

@@ -31,7 +31,6 @@ MAX_OUTPUTS = 1_000_000
 PART = 4 << 20
 """Bytes of a blob per message."""
 PARTS_IN_FLIGHT = 4
-STOP_MARGIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -86,12 +85,14 @@ class AgentClient:
     link broke: all waiting calls raise it at once) or CommandTimeout (no answer in time).
     """
 
-    def __init__(self, session: Session, host_name: str) -> None:
+    def __init__(
+        self, session: Session, host_name: str, *, call_timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
         """Waits for the agent's hello. Raises ConnectionLost, AgentError (no agent there, or
         something else speaks), CommandTimeout."""
         self.host_name = host_name
         self.on_close: Callable[[], None] | None = None
-        self._link = AgentLink(session, host_name)
+        self._link = AgentLink(session, host_name, call_timeout_s=call_timeout_s)
 
     @property
     def hello(self) -> Hello:
@@ -117,7 +118,7 @@ class AgentClient:
         """End a job: SIGTERM to all its processes, SIGKILL after ``grace_s`` seconds. Returns
         when it is over; a job that is over already is returned as it is."""
         arguments = {"job_id": job_id, "grace_s": grace_s}
-        reply = self._link.call("stop", arguments, timeout_s=grace_s + STOP_MARGIN_S)
+        reply = self._link.call("stop", arguments, timeout_s=grace_s + self._link.call_timeout_s)
         return self._record(reply, job_id)
 
     def remove(self, job_id: str) -> None:
@@ -138,7 +139,7 @@ class AgentClient:
         """Bytes from ``offset`` (negative: from the end), waiting up to ``wait_s`` seconds for
         the first of them; empty when there are none yet, or no more."""
         arguments = {"job_id": job_id, "offset": offset, "limit": limit, "wait_s": wait_s}
-        reply = self._link.call("read_log", arguments, timeout_s=wait_s + CALL_TIMEOUT_S)
+        reply = self._link.call("read_log", arguments, timeout_s=wait_s + self._link.call_timeout_s)
         with self._understood():
             told = LogPlace.from_json(reply.result)
         if (offset >= 0 and told.offset != offset) or len(reply.payload) > limit:

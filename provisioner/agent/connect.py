@@ -5,7 +5,7 @@ from __future__ import annotations
 from provisioner.agent.bundle import build_bundle
 from provisioner.agent.client import AgentClient
 from provisioner.agent.deploy import DEFAULT_STATE_DIR, LOCATE, deploy, no_python
-from provisioner.agent.link import AgentUnavailable
+from provisioner.agent.link import CALL_TIMEOUT_S, AgentUnavailable
 from provisioner.command import Command
 from provisioner.transport.base import Transport
 
@@ -27,22 +27,29 @@ fi
 )
 
 
-def open_agent(transport: Transport, state_dir: str = DEFAULT_STATE_DIR) -> AgentClient:
+def open_agent(
+    transport: Transport,
+    state_dir: str = DEFAULT_STATE_DIR,
+    *,
+    call_timeout_s: float = CALL_TIMEOUT_S,
+) -> AgentClient:
     """Start the agent of this version on the host and connect to it.
 
     One round trip when it is there already; otherwise it is deployed once and started again.
-    ``state_dir`` is the inventory's :attr:`Host.state_dir`. Raises TransportError and
+    ``state_dir`` is the inventory's :attr:`Host.state_dir`; ``call_timeout_s`` limits each answer
+    of the agent. Raises TransportError and
     AgentError (``no-python``, ``other-protocol``, ``protocol``).
     """
     try:
-        return _start(transport, state_dir)
+        return _start(transport, state_dir, call_timeout_s)
     except AgentUnavailable as problem:
         if problem.code not in REDEPLOYABLE:
             raise no_python(transport.host_name, problem.message) from None
     deploy(transport, state_dir)
-    return _start(transport, state_dir)
+    return _start(transport, state_dir, call_timeout_s)
 
 
-def _start(transport: Transport, state_dir: str) -> AgentClient:
+def _start(transport: Transport, state_dir: str, call_timeout_s: float) -> AgentClient:
     command = Command.sh(START, state_dir, build_bundle().digest)
-    return AgentClient(transport.open_session(command), transport.host_name)
+    session = transport.open_session(command)
+    return AgentClient(session, transport.host_name, call_timeout_s=call_timeout_s)

@@ -7,7 +7,13 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from provisioner.errors import AgentError, CommandTimeout, ConnectionLost, RigupError
+from provisioner.errors import (
+    AgentError,
+    CommandTimeout,
+    ConnectionLost,
+    RigupError,
+    TransportError,
+)
 from provisioner.transport.base import Session
 from remote_agent.protocol.codec import Decoder
 from remote_agent.protocol.messages import (
@@ -24,7 +30,7 @@ from remote_agent.protocol.messages import (
 from remote_agent.protocol.values import ProtocolError
 
 CALL_TIMEOUT_S = 30.0
-HELLO_TIMEOUT_S = 30.0
+"""How long an agent may take to greet, and to answer a request."""
 
 MAX_CODE = 64
 MAX_REASON = 4096
@@ -55,8 +61,11 @@ class Call:
 class AgentLink:
     """Owns the session. The first error ends it and is what every caller gets from then on."""
 
-    def __init__(self, session: Session, host_name: str) -> None:
+    def __init__(
+        self, session: Session, host_name: str, *, call_timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
         self.host_name = host_name
+        self.call_timeout_s = call_timeout_s
         self._session = session
         self._ids = itertools.count(1)
         self._calls: dict[int, Call] = {}
@@ -82,8 +91,9 @@ class AgentLink:
         args: dict[str, Any] | None = None,
         payload: bytes = b"",
         *,
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> Reply:
+        """``timeout_s`` None: :attr:`call_timeout_s`."""
         return self.finish(self.begin(op, args, payload), timeout_s=timeout_s)
 
     def begin(
@@ -106,8 +116,9 @@ class AgentLink:
         self._send(encode_message(call.request))
         return call
 
-    def finish(self, call: Call, *, timeout_s: float = CALL_TIMEOUT_S) -> Reply:
+    def finish(self, call: Call, *, timeout_s: float | None = None) -> Reply:
         """Wait for the reply. Raises AgentError when the agent refused."""
+        timeout_s = self.call_timeout_s if timeout_s is None else timeout_s
         answered = call.done.wait(timeout_s)
         self.forget(call)
         if not answered:
@@ -143,15 +154,15 @@ class AgentLink:
         try:
             with self._write_lock:
                 self._session.write(data)
-        except ConnectionLost as error:
+        except TransportError as error:
             self._break(error)
             raise self._problem() from error
 
     def _await_hello(self) -> None:
-        if not self._greeted.wait(HELLO_TIMEOUT_S):
+        if not self._greeted.wait(self.call_timeout_s):
             self._break(
                 CommandTimeout(
-                    f"no agent answered within {HELLO_TIMEOUT_S:g} s",
+                    f"no agent answered within {self.call_timeout_s:g} s",
                     host=self.host_name,
                     remedy="check the host's load and disk",
                 )

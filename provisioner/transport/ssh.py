@@ -27,7 +27,13 @@ from provisioner.transport.known_hosts import pinned_keys
 from provisioner.transport.login_shell import for_any_shell
 from provisioner.transport.ssh_client import new_client, new_link
 from provisioner.transport.ssh_errors import Translated, TunnelRefused
-from provisioner.transport.ssh_exchange import ChannelSession, Exchange, close_channel
+from provisioner.transport.ssh_exchange import (
+    WRITE_TIMEOUT_S,
+    ChannelSession,
+    Exchange,
+    begin,
+    close_channel,
+)
 from provisioner.transport.ssh_socket import ProxySocket, open_tcp
 from provisioner.transport.target import Target, resolve
 from provisioner.transport.upload import get_command, put_command
@@ -82,10 +88,14 @@ class SshTransport:
         return self._check(self.run(get_command(path))).stdout
 
     def open_session(self, command: Command) -> Session:
-        channel = self._channel()
-        with Translated(self.host_name):
-            channel.exec_command(for_any_shell(command.render()))
-        return ChannelSession(channel, self.host_name)
+        channel, patience_s = self._channel(), self._patience_s
+        begin(channel, for_any_shell(command.render()), self.host_name, patience_s)
+        return ChannelSession(channel, self.host_name, write_timeout_s=patience_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long the host may take to begin a program, or take nothing that it is sent."""
+        return min(WRITE_TIMEOUT_S, self._host.command_timeout_s)
 
     def open_tunnel(self, address: str, port: int) -> paramiko.Channel:
         """A byte stream to ``address:port`` as seen from the host.

@@ -85,7 +85,11 @@ def _no_channel(context: Translated, error: Any) -> RigupError:
 def _unreachable(context: Translated, error: Any) -> RigupError:
     target, reason = context.target, _reason(error)
     if target is None:
-        return ConnectionLost(f"the connection broke: {reason}", host=context.host)
+        return ConnectionLost(
+            f"the connection broke: {reason}",
+            host=context.host,
+            remedy="look at the network and the host's load, then try again",
+        )
     way = "through the ProxyCommand " if target.proxy_command else ""
     if detail := context.detail():
         reason = f"{reason} ({detail})"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import select
+import threading
 import time
 from contextlib import suppress
 
 import paramiko
 
 from provisioner.command import Command, Result, Secret
-from provisioner.errors import CommandTimeout, SudoError
+from provisioner.errors import CommandTimeout, ConnectionLost, SudoError
 from provisioner.transport.base import OutputSink
 from provisioner.transport.login_shell import for_any_shell
 from provisioner.transport.output import OutputBuffer
@@ -20,6 +21,9 @@ CHUNK = 65536
 STDERR_KEPT = 8192
 STDIN_RETRY_S = 0.01
 EXIT_POLL_S = 0.1
+WRITE_TIMEOUT_S = 30.0
+MIN_RATE = 8192
+"""Bytes per second, below which sending to a program counts as hanging."""
 
 
 class Exchange:
@@ -52,8 +56,9 @@ class Exchange:
         if self._command.sudo:
             self._sudo = SudoDialogue(password, self._channel.sendall)
             line = self._sudo.wrap(self._command)
+        left = self._deadline - time.monotonic()
+        begin(self._channel, for_any_shell(line), self._host_name, left)
         with Translated(self._host_name):
-            self._channel.exec_command(for_any_shell(line))
             while not self._ended():
                 self._feed_stdin()
                 self._wait()
@@ -134,25 +139,91 @@ class Exchange:
         return not self._channel.eof_received or transport is None or not transport.is_active()
 
 
-class ChannelSession:
-    """A channel as a :class:`~provisioner.transport.base.Session`."""
+def begin(channel: paramiko.Channel, line: str, host_name: str, within_s: float) -> None:
+    """Start ``line`` on the host. Paramiko waits for the answer without limit: here the channel
+    is closed after ``within_s`` seconds. Raises CommandTimeout, ConnectionLost."""
+    late = threading.Event()
 
-    def __init__(self, channel: paramiko.Channel, host_name: str) -> None:
+    def give_up() -> None:
+        late.set()
+        close_channel(channel)
+
+    watchdog = threading.Timer(max(0.0, within_s), give_up)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        with Translated(host_name):
+            channel.exec_command(line)
+    except ConnectionLost as error:
+        if not late.is_set():
+            raise
+        raise CommandTimeout(
+            f"the host did not start the command within {within_s:.3g} s",
+            host=host_name,
+            remedy="look at the host's load and disk, then try again",
+        ) from error
+    finally:
+        watchdog.cancel()
+
+
+class ChannelSession:
+    """A channel as a :class:`~provisioner.transport.base.Session`.
+
+    Reading waits as long as the link lives; whoever waits for an answer has a deadline of its own.
+    Writing fails when the program takes nothing for ``write_timeout_s``, or less than ``MIN_RATE``.
+    """
+
+    def __init__(
+        self,
+        channel: paramiko.Channel,
+        host_name: str,
+        *,
+        write_timeout_s: float = WRITE_TIMEOUT_S,
+    ) -> None:
+        channel.settimeout(write_timeout_s)
         self._channel = channel
         self._host_name = host_name
+        self._write_timeout_s = write_timeout_s
         self._stderr = b""
 
     def read(self, limit: int = CHUNK) -> bytes:
         with Translated(self._host_name):
-            data: bytes = self._channel.recv(limit)
+            data = self._receive(limit)
         self._drain_stderr()
         if not data and not self._ended_cleanly():
             raise connection_lost(self._host_name)
         return data
 
+    def _receive(self, limit: int) -> bytes:
+        while True:
+            try:
+                data: bytes = self._channel.recv(limit)
+            except TimeoutError:
+                self._drain_stderr()
+            else:
+                return data
+
     def write(self, data: bytes) -> None:
+        deadline = time.monotonic() + self._write_timeout_s + len(data) / MIN_RATE
+        rest = memoryview(data)
         with Translated(self._host_name):
-            self._channel.sendall(data)
+            while rest:
+                try:
+                    sent = self._channel.send(rest[:CHUNK].tobytes())
+                except TimeoutError:
+                    raise self._takes_nothing() from None
+                if sent == 0:
+                    raise connection_lost(self._host_name)
+                rest = rest[sent:]
+                if rest and time.monotonic() > deadline:
+                    raise self._takes_nothing()
+
+    def _takes_nothing(self) -> CommandTimeout:
+        return CommandTimeout(
+            "the program on the host stopped reading what it was sent",
+            host=self._host_name,
+            remedy="look at the host's load and disk, then try again",
+        )
 
     def stderr_tail(self) -> str:
         self._drain_stderr()

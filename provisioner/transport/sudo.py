@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 
 from provisioner.command import Command, Secret
 
+MOST_HELD = 65536
+"""Bytes that a login's messages and sudo's own may have before the command starts."""
+
 REFUSALS = {
     "you must have a tty": "sudo on this host insists on a terminal (requiretty)",
     "is not in the sudoers file": "the login user may not use sudo",
@@ -75,6 +78,9 @@ class SudoDialogue:
         if self.passed:
             return chunk
         self._held += chunk
+        if len(self._held) > MOST_HELD:
+            self.problem = f"more than {MOST_HELD >> 10} KiB came before sudo let the command start"
+            return b""
         self._find_marker()
         if self.passed:
             rest, self._held = self._held, b""

@@ -2,51 +2,12 @@
 
 from __future__ import annotations
 
-import queue
-
 import pytest
+from scripted_session import HELLO, ScriptedSession
 
-from provisioner.agent import link as link_module
 from provisioner.agent.client import AgentClient
 from provisioner.errors import AgentError, CommandTimeout, ConnectionLost
-from remote_agent.protocol.codec import Decoder
-from remote_agent.protocol.messages import Hello, Reply, Request, encode_message, parse_message
-
-HELLO = Hello(1, "a" * 64, "boot")
-
-
-class ScriptedSession:
-    """Says ``opening``; answers each request with ``answer(request)``, bytes or None."""
-
-    def __init__(self, opening: bytes, answer=lambda request: b"") -> None:  # type: ignore[no-untyped-def]
-        self._incoming: queue.Queue[bytes] = queue.Queue()
-        self._answer = answer
-        self._decoder = Decoder()
-        self.closed = False
-        if opening:
-            self._incoming.put(opening)
-
-    def read(self, limit: int = 65536) -> bytes:
-        return self._incoming.get()
-
-    def write(self, data: bytes) -> None:
-        for frame in self._decoder.feed(data):
-            message = parse_message(frame)
-            assert isinstance(message, Request)
-            answer = self._answer(message)
-            if answer is not None:
-                self._incoming.put(answer)
-
-    def stderr_tail(self) -> str:
-        return "Segmentation fault"
-
-    def exit_code(self) -> int | None:
-        return 139
-
-    def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            self._incoming.put(b"")
+from remote_agent.protocol.messages import Hello, Reply, Request, encode_message
 
 
 def test_login_banner_is_shown_escaped():
@@ -77,10 +38,9 @@ def test_other_protocol_is_refused():
     assert caught.value.code == "other-protocol"
 
 
-def test_silence_times_out(monkeypatch):
-    monkeypatch.setattr(link_module, "HELLO_TIMEOUT_S", 0.01)
+def test_silence_times_out():
     with pytest.raises(CommandTimeout):
-        AgentClient(ScriptedSession(b""), "gpu01")
+        AgentClient(ScriptedSession(b""), "gpu01", call_timeout_s=0.01)
 
 
 def test_call_times_out_and_the_link_lives_on():

@@ -26,6 +26,23 @@ def test_many_hosts_are_worked_on_at_the_same_time() -> None:
     assert each(range(MAX_AT_ONCE), lambda _: meeting.wait(10) >= 0) == [True] * MAX_AT_ONCE
 
 
+def test_work_that_never_ends_holds_up_neither_the_others_nor_the_end() -> None:
+    for_ever = threading.Event()
+
+    def work(item: int) -> str:
+        if item % 2:
+            for_ever.wait(60)
+        return f"{item} done"
+
+    items = range(2 * MAX_AT_ONCE + 2)  # more that hang than may run at once
+    found = each(items, work, limit_s=lambda _: 0.0, overrun=lambda item: f"{item} late")
+    for_ever.set()
+    assert [text for item, text in zip(items, found, strict=True) if item % 2] == [
+        f"{item} late" for item in items if item % 2
+    ]
+    assert all(text.startswith(str(item)) for item, text in zip(items, found, strict=True))
+
+
 def test_what_is_begun_ahead_does_not_hold_up_and_its_error_is_nobodys() -> None:
     may_fail, began = threading.Event(), threading.Event()
 
