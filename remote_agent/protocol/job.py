@@ -129,11 +129,12 @@ class JobRecord(Value):
     def check(self) -> None:
         if not JOB_ID.match(self.spec.job_id):
             raise ProtocolError("%r is not a job id" % self.spec.job_id[:80])
-        if self.state not in TRANSITIONS:
+        if self.state not in TRANSITIONS and self.state != DAMAGED:
             raise ProtocolError("%r is not a state of a job" % self.state[:80])
         for name in ("created_at", "started_at", "ended_at"):
             check_time(getattr(self, name), name)
         check_count(self.log_bytes, "log_bytes")
+        check_count(self.sequence, "sequence")
 
     @property
     def job_id(self) -> str:
