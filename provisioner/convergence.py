@@ -140,7 +140,7 @@ class Convergence:
         begun = self._job.standing.begun
         if isinstance(outcome, Blocked):
             told = (outcome.reason, begun, outcome.what_to_do)
-            self._end(StepReport(step.name, "blocked", *told, seconds=seconds), outcome.reason)
+            self._end(StepReport(step.name, outcome.status, *told, seconds=seconds), outcome.reason)
         else:
             report = StepReport(step.name, "changed", change.reason, begun, seconds=seconds)
             self._end(report, f"done in {seconds:.1f} s")

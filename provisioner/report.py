@@ -62,7 +62,10 @@ class HostReport:
     def exit_code(self) -> ExitCode:
         if self.error is not None:
             return self.error.exit_code
-        if any(step.status == "blocked" for step in self.steps):
+        ended = {step.status for step in self.steps}
+        if "failed" in ended:
+            return ExitCode.FAILED
+        if "blocked" in ended:
             return ExitCode.BLOCKED
         return ExitCode.DONE
 
@@ -159,7 +162,7 @@ def step_report(
         return StepReport(step, "ok", outcome.reason, provisional=provisional)
     if isinstance(outcome, Blocked):
         return StepReport(
-            step, "blocked", outcome.reason, (), outcome.what_to_do, provisional=provisional
+            step, outcome.status, outcome.reason, (), outcome.what_to_do, provisional=provisional
         )
     return StepReport(
         step,

@@ -33,10 +33,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Blocked:
-    """A person must act first; ``what_to_do`` says how."""
+    """A person must act first; ``what_to_do`` says how. ``fault``: something is broken, which no
+    decision but a repair helps, so the run has failed instead of waiting for somebody."""
 
     reason: str
     what_to_do: str
+    fault: bool = False
+
+    @property
+    def status(self) -> str:
+        return "failed" if self.fault else "blocked"
 
 
 Outcome = Satisfied | Change | Blocked

@@ -76,6 +76,7 @@ def lost(gpu: GpuFacts) -> Blocked | None:
         f"the module {gpu.module_version} is loaded and no GPU on the bus answers ({addresses}): "
         f"{gpu.smi_error}",
         LOST_REMEDY,
+        fault=True,
     )
 
 

@@ -14,6 +14,7 @@ from lab_program import LabHostShell, Rigup, wait_for
 pytestmark = pytest.mark.e2e
 
 Shell = Callable[[str], LabHostShell]
+CONFIG = "/etc/rigup-lab-gpus.conf"
 
 OLD_CDI = """\
 cdiVersion: 0.5.0
@@ -113,10 +114,10 @@ def test_a_lost_gpu_is_a_problem_and_provision_does_not_end_well(
     provisioned: Rigup, shell: Shell
 ) -> None:
     """Also where an earlier run has shown that everything works."""
-    host, config = shell("lab01"), "/etc/rigup-lab-gpus.conf"
+    host = shell("lab01")
     provisioned.ok("provision", "--host", "lab01", timeout=600)
-    keep = f"cp {config} /root/gpus.kept; echo 'fault 1 lost' >> {config}"
-    with damage(host, keep, f"cat /root/gpus.kept > {config}; rm /root/gpus.kept"):
+    keep = f"cp {CONFIG} /root/gpus.kept; echo 'fault 1 lost' >> {CONFIG}"
+    with damage(host, keep, f"cat /root/gpus.kept > {CONFIG}; rm /root/gpus.kept"):
         found = problems(provisioned)
         done = provisioned("provision", "--host", "lab01", timeout=600)
     assert {"gpu-lost", "gpu-not-listed"} <= set(found)
@@ -127,7 +128,17 @@ def test_a_lost_gpu_is_a_problem_and_provision_does_not_end_well(
     assert "power the machine off and on" in done.said
 
 
-CONFIG = "/etc/rigup-lab-gpus.conf"
+def test_all_gpus_are_lost_and_no_reboot_is_promised(provisioned: Rigup, shell: Shell) -> None:
+    host = shell("lab01")
+    keep = f"cp {CONFIG} /root/gpus.kept; echo 'fault all lost' >> {CONFIG}"
+    with damage(host, keep, f"cat /root/gpus.kept > {CONFIG}; rm /root/gpus.kept"):
+        found = problems(provisioned)
+        done = provisioned("provision", "--host", "lab01", timeout=600)
+    assert "gpu-lost" in found
+    assert done.code == 1, done.said
+    assert "no GPU on the bus answers (0000:17:00.0, 0000:27:00.0)" in done.said
+    assert "power the machine off and on" in done.said
+    assert "only a reboot helps" not in done.said
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ from provisioner.facts import PACKAGES, Facts
 from provisioner.host_job import Job
 from provisioner.report import HostReport
 from provisioner.runner import check_only, provision
-from provisioner.steps import Change, Outcome, Satisfied
+from provisioner.steps import Blocked, Change, Outcome, Satisfied
+from provisioner.steps.base import Step
 from provisioner.transport.fake import FakeTransport
 
 Told = list[tuple[str, str, str]]
@@ -33,7 +34,7 @@ def job(host: ScriptedHost, transport: FakeTransport | None = None) -> Job:
     return Job(Host(host.name, host.name), transport or host.transport())
 
 
-def run(host: ScriptedHost, *steps: Package) -> tuple[HostReport, FakeTransport, Told]:
+def run(host: ScriptedHost, *steps: Step) -> tuple[HostReport, FakeTransport, Told]:
     transport = host.transport()
     told: Told = []
     report = provision(job(host, transport), steps, lambda *words: told.append(words))
@@ -123,6 +124,21 @@ def test_a_blocked_step_stops_the_host_without_touching_it() -> None:
     assert report.pending == ("two",)
     assert changed_commands(transport) == []
     assert all("Secure Boot" in text for _, step, text in told if step == "one")
+
+
+def test_a_fault_of_the_machine_is_a_failure_and_waits_for_nobody() -> None:
+    class Broken:
+        name = "driver"
+
+        def check(self, facts: Facts, host: Host) -> Outcome:
+            return Blocked("no GPU on the bus answers", "reseat the card", fault=True)
+
+    report, transport, _ = run(ScriptedHost(), Broken(), Package("two"))
+    assert statuses(report) == [("driver", "failed")]
+    assert (report.exit_code, report.status) == (ExitCode.FAILED, "failed")
+    assert report.steps[0].what_to_do == "reseat the card"
+    assert report.pending == ("two",)
+    assert changed_commands(transport) == []
 
 
 def test_a_command_that_fails_keeps_the_finished_steps() -> None:
