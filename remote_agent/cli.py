@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Callable, Dict, List
 
 from remote_agent.faults import complain
 from remote_agent.layout import DEFAULT_STATE_DIR, Layout
 
+STATE_DIR_EXIT = 45
 USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | nvml"
 
 
@@ -17,7 +20,11 @@ def main(argv: List[str]) -> int:
     if command is None or options is None:
         complain(USAGE)
         return 2
-    return command(options)
+    try:
+        return command(options)
+    except OSError as error:  # a full or read-only disk, a home that is gone
+        complain("%s: %s" % (verb, error))
+        return 1
 
 
 def _options(words: List[str]) -> "Dict[str, str] | None":
@@ -33,9 +40,15 @@ def _layout(options: Dict[str, str]) -> Layout:
 
 
 def _serve(options: Dict[str, str]) -> int:
+    try:
+        layout = _layout(options)
+    except OSError as error:
+        told = {"type": "unavailable", "reason": "state-dir", "detail": str(error)}
+        sys.stdout.write(json.dumps(told) + "\n")
+        return STATE_DIR_EXIT
     from remote_agent.server import serve
 
-    return serve(options.get("state-dir", DEFAULT_STATE_DIR))
+    return serve(layout)
 
 
 def _supervise(options: Dict[str, str]) -> int:

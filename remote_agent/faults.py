@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 import traceback
+from typing import Callable, Dict
 
 from remote_agent.protocol.values import ProtocolError
 
@@ -12,6 +15,16 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, ProtocolError)
 
 
 STDERR = 2
+REPEAT_S = 300.0
+MANY = 1000
+_said: Dict[str, float] = {}
+
+REMEDIES = {
+    errno.ENOSPC: "the host's disk is full: see `df -h` and `df -i` there",
+    errno.EDQUOT: "the user's quota on the host is used up: see `quota -s` there",
+    errno.EROFS: "the host's disk is mounted read-only: see `mount` and `dmesg` there",
+    errno.EIO: "the host's disk fails: see `dmesg` there",
+}
 
 
 def complain(text: str) -> None:
@@ -29,6 +42,23 @@ def complain(text: str) -> None:
 def complain_of_exception() -> None:
     """The exception that is being handled, with its traceback."""
     complain(traceback.format_exc())
+
+
+def complain_rarely(text: str, clock: Callable[[], float] = time.monotonic) -> None:
+    """For what is found again at every look: the same text once in :data:`REPEAT_S` seconds."""
+    now = clock()
+    if now - _said.get(text, -REPEAT_S) < REPEAT_S:
+        return
+    if len(_said) >= MANY:
+        _said.clear()
+    _said[text] = now
+    complain(text)
+
+
+def with_remedy(error: OSError) -> str:
+    """The error for people, with where to look."""
+    remedy = REMEDIES.get(error.errno or 0)
+    return "%s; %s" % (error, remedy) if remedy else str(error)
 
 
 class AgentFault(Exception):

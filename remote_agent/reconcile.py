@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Optional
 
-from remote_agent.faults import DAMAGE, AgentFault, complain
+from remote_agent.faults import DAMAGE, AgentFault, complain_rarely
 from remote_agent.processes import Identity, is_alive
 from remote_agent.protocol.job import (
     CONTAINER,
@@ -72,7 +72,7 @@ def reconcile_record(
         elif details["state"] in (STARTING, RUNNING):
             _reconcile_job(store, record, details, recover, alive, remains)
     except (AgentFault, *DAMAGE) as error:  # one bad directory must not hide the others
-        complain("cannot reconcile job %s: %s" % (record.job_id, error))
+        complain_rarely("cannot reconcile job %s: %s" % (record.job_id, error))
 
 
 def _reconcile_job(

@@ -8,7 +8,7 @@ import sys
 import traceback
 from typing import List
 
-from remote_agent.faults import AgentFault, complain
+from remote_agent.faults import AgentFault, complain, with_remedy
 from remote_agent.layout import Layout
 from remote_agent.operations import Operations
 from remote_agent.own_file import REFRESH_S, OwnFile, own_path
@@ -20,9 +20,9 @@ from remote_agent.tasks import Tasks
 from remote_agent.wire import Wire
 
 
-def serve(state_dir: str) -> int:
+def serve(layout: Layout) -> int:
     """Speak the protocol on stdin and stdout until stdin ends. Returns the exit code."""
-    server = Server(Layout.open(state_dir))
+    server = Server(layout)
     try:
         server.run()
     except BrokenPipeError:
@@ -117,7 +117,7 @@ def _describe(error: Exception) -> "dict[str, str]":
     if isinstance(error, ProtocolError):
         return {"code": "bad-request", "message": str(error)}
     if isinstance(error, OSError):
-        return {"code": "io-error", "message": str(error)}
+        return {"code": "io-error", "message": with_remedy(error)}
     complain("".join(traceback.format_exception(type(error), error, error.__traceback__)))
     return {"code": "internal", "message": "%s: %s" % (type(error).__name__, error)}
 

@@ -7,9 +7,9 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-from remote_agent.faults import DAMAGE, AgentFault, complain
+from remote_agent.faults import DAMAGE, AgentFault, complain, complain_rarely
 from remote_agent.files import (
     locked,
     make_private,
@@ -69,7 +69,6 @@ class JobStore:
         self._clock = clock
         self._machine = machine or machine_id()
         self._seen: Dict[str, _Seen] = {}
-        self._damaged: Set[str] = set()
 
     def create(self, spec: JobSpec, boot_id: str) -> Tuple[JobRecord, bool]:
         """Queue a job; True when it is new. The same spec again gives the existing job.
@@ -270,9 +269,7 @@ class JobStore:
         """What can still be told of a job whose state or specification cannot be read."""
         paths = self.layout.job(job_id)
         said = "its records in %s cannot be read (%s)" % (paths.root, error)
-        if said not in self._damaged:
-            self._damaged.add(said)
-            complain("job %s is damaged: %s" % (job_id, said))
+        complain_rarely("job %s is damaged: %s" % (job_id, said))
         return JobRecord(
             unknown_spec(job_id) if self._spec_problem(job_id) else read_spec(paths),
             DAMAGED,

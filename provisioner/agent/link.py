@@ -43,8 +43,10 @@ BANNER_REMEDY = (
 
 
 class AgentUnavailable(AgentError):
-    """There is no usable agent at the other end; ``code`` is ``absent``, ``no-python`` or
-    ``other-protocol``."""
+    """There is no usable agent at the other end; ``code`` is ``absent``, ``damaged``,
+    ``no-python``, ``state-dir`` or ``other-protocol``. ``detail``: what the host said of it."""
+
+    detail = ""
 
 
 class Call:
@@ -204,11 +206,13 @@ class AgentLink:
     def _checked_hello(self, message: Message) -> Hello:
         if isinstance(message, Unavailable):
             reason, detail = message.reason[:MAX_CODE], message.detail[:MAX_REASON]
-            raise AgentUnavailable(
+            unavailable = AgentUnavailable(
                 f"no agent can run there ({reason}) {detail}".rstrip(),
                 code=reason,
                 host=self.host_name,
             )
+            unavailable.detail = detail
+            raise unavailable
         if not isinstance(message, Hello):
             raise ProtocolError(f"expected hello, got {type(message).__name__}")
         if message.protocol != PROTOCOL:

@@ -81,6 +81,41 @@ def test_deploy_is_idempotent_and_repairs(home, transport):
     assert Path(first.path).read_bytes() == build_bundle().data
 
 
+@pytest.mark.parametrize("length", [0, 1, 1000, -22, -1])
+def test_an_archive_that_was_cut_short_is_sent_again_by_itself(home, transport, length):
+    path = Path(deploy(transport).path)
+    path.write_bytes(build_bundle().data[:length])
+    with open_agent(transport) as client:
+        assert client.jobs() == ()
+    assert path.read_bytes() == build_bundle().data
+
+
+def test_an_archive_of_other_content_is_never_started(home, transport):
+    path = Path(deploy(transport).path)
+    path.write_text(f"open({str(home / 'ran')!r}, 'w')")
+    with open_agent(transport):
+        assert not (home / "ran").exists()
+
+
+def test_a_disk_that_damages_every_upload_is_told(home, transport, monkeypatch):
+    def cut(data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
+        LocalTransport.put(transport, data[:5000], path, mode=mode)
+
+    monkeypatch.setattr(transport, "put", cut)
+    with pytest.raises(AgentError, match="damaged again") as caught:
+        open_agent(transport)
+    assert caught.value.code == "damaged"
+
+
+def test_a_state_directory_that_cannot_be_used_is_told(home, transport):
+    deploy(transport)
+    (home / ".rigup/jobs").write_text("no directory")
+    with pytest.raises(AgentError, match=re.escape(str(home / ".rigup/jobs"))) as caught:
+        open_agent(transport)
+    assert caught.value.code == "state-dir"
+    assert "state_dir" in str(caught.value.remedy)
+
+
 def test_a_stable_name_leads_to_the_version_deployed_last(home, transport):
     current = home / ".rigup/agent/current.pyz"
     deploy(transport)
