@@ -112,8 +112,9 @@ def _supervisor(store: JobStore, job_id: str) -> Tuple[Optional[Identity], Optio
         details = store.details(job_id)
     except AgentFault:
         return find_supervisor(job_id), None
-    told = details.get("supervisor")
-    return None if told is None else Identity.from_json(told), details.get("stop_signal")
+    told, understood = details.get("supervisor"), details.get("stop_signal") == signal.SIGUSR2
+    supervisor = None if told is None else Identity.from_json(told)
+    return supervisor, signal.SIGUSR2 if understood else None
 
 
 def _what_keeps_it(store: JobStore, job_id: str) -> str:

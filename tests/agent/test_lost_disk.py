@@ -27,12 +27,13 @@ def disk(bench, tmp_path):
 
 
 def test_a_read_only_disk_still_shows_jobs_and_says_why_none_can_start(
-    bench, disk, shell, finished
+    bench, disk, shell, finished, until
 ):
     client = bench.connect()
     client.submit(shell("job-old", "echo hello"))
     finished(client, "job-old")
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    read_only = ["mount", "-o", "remount,ro", disk]
+    until(lambda: subprocess.run(read_only, capture_output=True).returncode == 0, "nobody writes")
     for each in (client, bench.connect()):
         assert [record.state for record in each.jobs()] == ["succeeded"]
         assert each.read_log("job-old", 0).data == b"hello\n"

@@ -31,8 +31,9 @@ class Host:
         self.reading = GpuReading(gpus(4))
         self.started, self.held, self.readings = {}, {}, 0
         self.comes_up = True
+        self.waited, self.on_wait = [], lambda: False
         self.dispatcher = Dispatcher(
-            self.store, self.leases, self.read, self.start, self.sleep, lambda: self.now
+            self.store, self.leases, self.read, self.start, self.wait, lambda: self.now
         )
 
     def read(self):
@@ -50,8 +51,10 @@ class Host:
         for fd in self.held.pop(job_id):
             os.close(fd)
 
-    def sleep(self, seconds):
+    def wait(self, seconds):
         self.now += seconds
+        self.waited.append(seconds)
+        return self.on_wait()
 
     def submit(self, job_id, count):
         self.store.create(JobSpec(job_id, job_id, ("true",), gpus=count), "boot")
@@ -272,3 +275,103 @@ def test_a_job_stopped_while_waiting_leaves_the_line(host):
     host.store.transition("job-b", STOPPED)
     assert not rounds(host)
     assert host.store.record("job-b").state != QUEUED
+
+
+def run_until(host, condition, limit=1000):
+    """Let the dispatcher run by itself, on its own clock, until ``condition``."""
+
+    class Over(Exception):
+        pass
+
+    waits = iter(range(limit))
+
+    def on_wait():
+        if condition() or next(waits, None) is None:
+            raise Over
+        return False
+
+    host.on_wait = on_wait
+    try:
+        host.dispatcher.run()
+    except Over:
+        assert condition()
+
+
+def test_a_freed_lease_is_used_within_a_second_of_the_clock(host):
+    theirs = [host.leases.acquire(f"GPU-{number}") for number in range(4)]
+    host.submit("job-a", 1)
+    run_until(host, lambda: host.now > 100.0)
+    os.close(theirs.pop())
+    freed_at = host.now
+    run_until(host, lambda: host.started)
+    assert host.now - freed_at <= module.LOOK_S
+    for fd in theirs:
+        os.close(fd)
+
+
+def test_a_call_ends_the_pause(host):
+    host.submit("job-a", 4)
+    rounds(host)
+    host.submit("job-b", 1)
+    rounds(host)
+
+    def called():
+        host.end("job-a")
+        host.on_wait = lambda: False
+        return True
+
+    host.on_wait = called
+    host.waited.clear()
+    host.dispatcher.run()
+    assert len(host.waited) == 1
+    assert host.started["job-b"] == [0]
+
+
+def test_waiting_for_a_lease_costs_no_look_at_the_store_or_the_driver(host, monkeypatch):
+    host.submit("job-a", 4)
+    rounds(host)
+    host.submit("job-b", 1)
+    rounds(host)
+    looks, look = [], host.store.unfinished
+    monkeypatch.setattr(host.store, "unfinished", lambda: looks.append(host.now) or look())
+    host.readings, began = 0, host.now
+    run_until(host, lambda: host.now - began >= 600.0)
+    assert host.readings == 0
+    assert len(looks) <= 2 * (600.0 / module.ROUND_S + 2)
+
+
+def test_a_busy_gpu_is_asked_about_soon_then_ever_less_often(host):
+    host.reading = GpuReading(gpus(1, processes=(GpuProcess(4711),)))
+    host.submit("job-a", 1)
+    run_until(host, lambda: host.now >= 2.0)
+    assert host.readings >= 3
+    host.readings, began = 0, host.now
+    run_until(host, lambda: host.now - began >= 100.0)
+    assert host.readings <= 100.0 / module.BUSY_ROUND_S + 5
+
+
+def test_a_full_disk_ends_no_queue_and_no_job(host, monkeypatch):
+    """No supervisor can claim its job there, which is not the job's fault."""
+    host.comes_up = False
+    host.submit("job-a", 1)
+    monkeypatch.setattr(module, "write_problem", lambda directory: "No space left on device")
+    assert rounds(host, 2 * module.MAX_ATTEMPTS)
+    assert host.store.record("job-a").state == QUEUED
+    monkeypatch.undo()
+    host.comes_up = True
+    rounds(host)
+    assert host.started == {"job-a": [0]}
+
+
+def test_an_error_of_the_disk_is_survived(host, monkeypatch):
+    host.submit("job-a", 1)
+    broken = iter([OSError(28, "No space left on device")] * 3)
+
+    def start(*others, start=host.start):
+        for error in broken:
+            raise error
+        start(*others)
+
+    host.dispatcher._start = start
+    run_until(host, lambda: host.started)
+    assert host.store.record("job-a").state == STARTING

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from remote_agent import processes
-from remote_agent.processes import Identity, all_stats, identify, job_of, members
+from remote_agent.processes import Identity, all_stats, find_supervisor, identify, job_of, members
 
 
 @pytest.fixture
@@ -48,6 +48,18 @@ def test_a_reused_number_is_no_longer_a_root():
         true = identify(child.pid)
         assert members("job-none", {true}, spared=set()) == [child.pid]
         assert members("job-none", {Identity(true.pid, true.start_ticks - 1)}, spared=set()) == []
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_supervisor_is_found_by_its_command_line():
+    assert find_supervisor("job-none") is None
+    words = ["sh", "-c", "sleep 60; :", "supervise", "--state-dir", "/x", "--job", "job-seen"]
+    child = subprocess.Popen(words)
+    try:
+        assert find_supervisor("job-seen") == identify(child.pid)
+        assert find_supervisor("job-see") is None
     finally:
         child.kill()
         child.wait()

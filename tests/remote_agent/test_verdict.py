@@ -141,3 +141,33 @@ def test_a_job_that_ends_while_the_host_goes_down_is_lost_to_the_reboot():
         assert (state, verdict.cause) == ("lost", "reboot")
     assert judge(Evidence(Ending(exit_code=0), going_down=True))[0] == "succeeded"
     assert judge(Evidence(Ending(signal=15), stopped=True, going_down=True))[0] == "stopped"
+
+
+FULL = "nothing could be written in /x when it ended: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("ending", "tail", "cause", "said"),
+    [
+        (Ending(exit_code=0), b"", "success", "may be incomplete"),
+        (Ending(exit_code=3), b"epoch 1\n", "disk-full", FULL),
+        (Ending(exit_code=3), TRACE + b"  File", "disk-full", FULL),
+        (Ending(signal=signal.SIGBUS), b"", "disk-full", FULL),
+        (Ending(signal=signal.SIGKILL), b"", "signal", "SIGKILL"),
+        (Ending(signal=signal.SIGTERM), b"", "signal", "SIGTERM"),
+        (
+            Ending(exit_code=1),
+            TRACE + b"ValueError: bad\n",
+            "exit-code",
+            "ValueError: bad; besides",
+        ),
+        (Ending(exit_code=1), OOM, "cuda-out-of-memory", "2.00 GiB"),
+        (Ending(exit_code=1), b"cp: No space left on device\n", "disk-full", "cp: No space"),
+    ],
+)
+def test_a_full_disk_is_evidence_where_nothing_else_explains_the_end(ending, tail, cause, said):
+    state, verdict = judge(Evidence(ending, log_tail=tail, disk=FULL))
+    assert (state == "succeeded") == (cause == "success")
+    assert verdict.cause == cause
+    assert said in verdict.evidence
+    assert (verdict.exit_code, bool(verdict.hint)) == (ending.exit_code, True)
