@@ -11,7 +11,7 @@ import re
 import signal
 import stat
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from remote_agent.protocol.job import JOB_ID
 
@@ -99,9 +99,23 @@ def make_cgroup(job_id: str) -> Optional[Cgroup]:
 
 
 def recorded_cgroup(details: Dict[str, Any], job_id: str) -> Optional[Cgroup]:
-    """The cgroup that a job's state file names. None for anything that is not certainly the
-    cgroup of this very job and of this user: what a damaged file names must not be killed."""
-    path = details.get("cgroup")
+    """The cgroup that a job's state file names; looked for where a damaged file names none that
+    could be it."""
+    named = details.get("cgroup", "")
+    return None if named is None else _verified(named, job_id) or _found(job_id)
+
+
+def _found(job_id: str) -> Optional[Cgroup]:
+    for scope in unit_directories(lambda name: _is_scope_of(name, job_id)):
+        cgroup = _verified(os.path.join(scope, LEAF), job_id)
+        if cgroup is not None:
+            return cgroup
+    return None
+
+
+def _verified(path: Any, job_id: str) -> Optional[Cgroup]:
+    """None for anything that is not certainly the cgroup of this very job and of this user: what
+    a damaged file names must not be killed."""
     if not isinstance(path, str) or os.path.normpath(path) != path or "\0" in path:
         return None
     scope, leaf = os.path.split(path)
@@ -153,6 +167,32 @@ def _pids(directory: str) -> List[int]:
             return [int(word) for word in file.read().split() if word != b"0"]
     except (OSError, ValueError):
         return []
+
+
+def unit_directories(wanted: Callable[[str], bool]) -> Iterator[str]:
+    """The cgroups of this user's manager (root: of the system's) whose names are ``wanted``."""
+    for directory in own_directories():
+        base = _manager_cgroup(directory, os.geteuid())
+        if not os.path.isdir(base):
+            continue
+        for number, (parent, children, _) in enumerate(os.walk(base)):
+            if number >= MAX_CGROUPS:
+                break
+            yield from (os.path.join(parent, name) for name in children if wanted(name))
+        return
+
+
+def _manager_cgroup(directory: str, uid: int) -> str:
+    """From any cgroup that a login or a unit of the manager is in; "" from elsewhere."""
+    if uid == 0:
+        for place in ("/system.slice", "/user.slice"):
+            head, found, _ = (directory + "/").partition(place + "/")
+            if found:
+                return head + "/system.slice"
+        return ""
+    slice_ = "/user-%d.slice/" % uid
+    head, found, _ = (directory + "/").partition(slice_)
+    return "%s%suser@%d.service" % (head, slice_, uid) if found else ""
 
 
 def own_directories() -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Iterator, List, Tuple
+from typing import List, Tuple
 
-from remote_agent.cgroup import MAX_CGROUPS, Cgroup, own_directories
+from remote_agent.cgroup import Cgroup, unit_directories
 from remote_agent.processes import name_of, stat
 from remote_agent.protocol.job import Verdict
 from remote_agent.tree import Tree
@@ -29,7 +29,7 @@ def naming_leftovers(verdict: Verdict, tree: Tree, since: int, *, unsure: bool) 
     """The verdict with what could not be ended, and with what ``systemd-run`` started after
     ``since`` (clock ticks after boot): that belongs to systemd, and it may be another's.
     ``unsure``: a process may have got lost."""
-    left = _listed(tree.described())
+    left = listed(tree.described())
     told = [verdict.evidence, "could not be ended: " + left if left else ""]
     told += [_told(service) for service in services_since(since)[:MAX_NAMED]]
     told.append(NO_CGROUP if unsure else "")
@@ -42,19 +42,20 @@ def services_since(since: int) -> List[Service]:
         names = set(filter(_is_of_systemd_run, os.listdir(_transient_units())))
     except OSError:
         return []
-    found = [(name, _younger(path, since)) for name, path in _places(names)] if names else []
+    places = unit_directories(lambda name: name in names) if names else ()
+    found = [(os.path.basename(path), _younger(path, since)) for path in places]
     return [(name, pids) for name, pids in sorted(found) if pids]
 
 
 def _told(service: Service) -> str:
     name, pids = service
     manager = "systemctl" if os.geteuid() == 0 else "systemctl --user"
-    running = _listed(["%s (pid %d)" % (name_of(pid), pid) for pid in pids])
+    running = listed(["%s (pid %d)" % (name_of(pid), pid) for pid in pids])
     said = "systemd-run started %s while the job ran, and it still runs: %s; `%s stop %s` ends it"
     return said % (name, running, manager, name)
 
 
-def _listed(items: List[str]) -> str:
+def listed(items: List[str]) -> str:
     more = len(items) - MAX_NAMED
     return ", ".join(items[:MAX_NAMED]) + (" and %d more" % more if more > 0 else "")
 
@@ -68,32 +69,6 @@ def _is_of_systemd_run(name: str) -> bool:
     if not name.endswith((".service", ".scope")):
         return False
     return name.startswith("run-") or (os.geteuid() != 0 and not name.startswith(OTHERS))
-
-
-def _places(names: "set[str]") -> Iterator[Tuple[str, str]]:
-    """Where the units' cgroups are."""
-    for directory in own_directories():
-        base = _manager_cgroup(directory, os.geteuid())
-        for number, (parent, children, _) in enumerate(os.walk(base) if base else ()):
-            if number >= MAX_CGROUPS:
-                return
-            for name in names.intersection(children):
-                yield name, os.path.join(parent, name)
-        if base and os.path.isdir(base):
-            return
-
-
-def _manager_cgroup(directory: str, uid: int) -> str:
-    """The cgroup of this user's manager, from any cgroup that a login or a unit of it is in."""
-    if uid == 0:
-        for place in ("/system.slice", "/user.slice"):
-            head, found, _ = (directory + "/").partition(place + "/")
-            if found:
-                return head + "/system.slice"
-        return ""
-    slice_ = "/user-%d.slice/" % uid
-    head, found, _ = (directory + "/").partition(slice_)
-    return "%s%suser@%d.service" % (head, slice_, uid) if found else ""
 
 
 def _younger(path: str, since: int) -> List[int]:

@@ -11,9 +11,11 @@ from remote_agent.disk import write_problem
 from remote_agent.faults import AgentFault
 from remote_agent.files import read_json, write_json
 from remote_agent.layout import JobPaths
-from remote_agent.processes import Identity, find_supervisor, is_alive, members
+from remote_agent.leftovers import listed
+from remote_agent.processes import Identity, find_supervisor, is_alive
 from remote_agent.store import JobStore
 from remote_agent.tasks import Steps, Wait
+from remote_agent.tree import Tree
 
 POLL_S = 0.03
 ASK_AGAIN_S = 1.0
@@ -99,7 +101,9 @@ def _wake(store: JobStore, job_id: str, *, by_signal: bool) -> bool:
 
 
 def _signal(pid: int, number: int) -> bool:
+    """A process that somebody has stopped (SIGSTOP) is woken first."""
     try:
+        os.kill(pid, signal.SIGCONT)
         os.kill(pid, number)
     except ProcessLookupError:
         return False  # it ended just now; reconciling sorts that out
@@ -117,13 +121,21 @@ def _supervisor(store: JobStore, job_id: str) -> Tuple[Optional[Identity], Optio
     return supervisor, signal.SIGUSR2 if understood else None
 
 
+def _tree(store: JobStore, job_id: str) -> Tree:
+    try:
+        details = store.details(job_id)
+    except AgentFault:
+        details = {}
+    return Tree.recorded(job_id, store.layout.job(job_id), details)
+
+
 def _what_keeps_it(store: JobStore, job_id: str) -> str:
     """Said to the person who asked, when the job is not over in time."""
     paths = store.layout.job(job_id)
     record = store.record(job_id)
-    processes = len(members(job_id, set(), spared={os.getpid()}))
+    processes = _tree(store, job_id).described()
     if processes:
-        said = "%d of its processes still run" % processes
+        said = "%d of its processes still run: %s" % (len(processes), listed(processes))
     else:
         said = "none of its processes was found"
     problem = write_problem(paths.root)

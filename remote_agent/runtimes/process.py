@@ -13,11 +13,14 @@ from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime
 from remote_agent.workspace import working_directory
 
+ENDED_UNSEEN = "its supervisor was killed and its program has ended; nobody saw when and how"
+
 
 class ProcessRuntime(Runtime):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._recovered = False
+        self._unseen = ""
 
     def start(self) -> None:
         job = self.job
@@ -31,12 +34,14 @@ class ProcessRuntime(Runtime):
 
     def recover(self, process: Identity) -> None:
         self.process, self._recovered = process, True
+        if not is_alive(process):
+            self._unseen = ENDED_UNSEEN
 
     def poll(self, reaped: Dict[int, int]) -> Optional[Ending]:
         if self.process is None:
             return None
         if self._recovered:
-            return None if is_alive(self.process) else Ending()
+            return None if is_alive(self.process) else Ending(unknown=self._unseen)
         status = reaped.get(self.process.pid)
         return None if status is None else ending_of(status)
 

@@ -63,10 +63,10 @@ def job(bench, shell, until, without_scopes):
             until(lambda: running(self.mark), "the orphan")
             until(lambda: self.client.job(self.job_id).state == "running")
 
-        def kill(self, *roles: str) -> None:
+        def kill(self, *roles: str, number: int = signal.SIGKILL) -> None:
             told = json.loads((bench.job_dir(self.job_id) / "state.json").read_text())
             for role in roles:
-                os.kill(told[role]["pid"], signal.SIGKILL)
+                os.kill(told[role]["pid"], number)
 
     return Started
 
@@ -116,6 +116,20 @@ def test_whoever_reads_the_log_notices_that_the_supervisor_was_killed(job, roles
     follower.join(30)
     assert not follower.is_alive(), "it still waits"
     assert answers[-1].record.state == "lost"
+    assert running(started.mark) == []
+
+
+def test_what_nobody_saw_is_not_said_to_have_ended_by_itself(job):
+    started = job("")
+    started.kill("supervisor", "process")
+    verdict = started.client.stop(started.job_id, grace_s=2).verdict
+    assert "nobody saw when and how" in verdict.evidence
+
+
+def test_stop_wakes_a_supervisor_that_somebody_has_stopped(job):
+    started = job("")
+    started.kill("supervisor", number=signal.SIGSTOP)
+    assert started.client.stop(started.job_id, grace_s=2).state == "stopped"
     assert running(started.mark) == []
 
 

@@ -32,6 +32,7 @@ JOBS = "/home/lab/.rigup/jobs"
 ROOT_MAY_LOG_IN = "/etc/ssh/sshd_config.d/00-root.conf"
 SOURCES = ("inventory", "provisioner", "remote_agent", "tui", "tasks.py")
 PIECE = bytes(range(256)) * 4096
+UNSEEN = "nobody saw when and how"
 BIG_LOG = 200 * len(PIECE)
 
 PROGRAM = """\
@@ -254,7 +255,7 @@ ROWS = (
     Row("serve", kill_serve, "succeeded", "success", (NEW,)),
     Row("supervisor", kill_supervisor, "lost", "lost", said="exit code is not known"),
     Row("program", kill_program, "failed", "signal", (NEW,), whole=False),
-    Row("supervisor and program", kill_both, "lost", "lost", whole=False),
+    Row("supervisor and program", kill_both, "lost", "lost", whole=False, said=UNSEEN),
     Row("packets dropped", drop_packets, "succeeded", "success", (OLD,)),
     Row("slow and lossy", slow_and_lossy, "succeeded", "success", (NEW,), lines=100),
     Row("frozen host", freeze, "succeeded", "success", (NEW,)),
@@ -283,6 +284,14 @@ def test_a_fault_loses_no_byte_and_leaves_nothing(
 def _all_gpus_are_free(run: Run, train: Callable[..., str]) -> None:
     job = train(run.host_name, "print('free')\n", gpus=2)
     assert run.rigup.ok("logs", job, "--follow", timeout=30).out == "free\n"
+
+
+def test_stop_finds_what_is_left_where_the_records_are_damaged(start: Start) -> None:
+    run = start(NEW, 10_000)
+    run.kill("supervisor", "process")
+    run.host.run(f"truncate -s 0 {JOBS}/{run.job}/state.json")
+    run.rigup("stop", run.job, "--grace", "1")
+    assert run.processes() == ""
 
 
 def test_a_killed_dispatcher_is_replaced(start: Start, train: Callable[..., str], shell) -> None:

@@ -103,6 +103,38 @@ def test_the_root_of_a_mount(path, root, below):
     assert module._is_below(path, root) is below
 
 
+@pytest.mark.parametrize(
+    ("directory", "uid", "base"),
+    [
+        (
+            "/c/user.slice/user-7.slice/session-1.scope",
+            7,
+            "/c/user.slice/user-7.slice/user@7.service",
+        ),
+        ("/c/user-7.slice/session-1.scope", 8, ""),
+        ("/c/system.slice/rigup-job-a-01234567.scope", 0, "/c/system.slice"),
+        ("/c/user.slice/user-0.slice/session-1.scope", 0, "/c/system.slice"),
+        ("/c", 0, ""),
+    ],
+)
+def test_where_a_manager_keeps_its_units(directory, uid, base):
+    assert module._manager_cgroup(directory, uid) == base
+
+
+@pytest.mark.parametrize("details", [{}, {"cgroup": 7}, {"cgroup": "/etc"}])
+def test_the_cgroup_of_a_job_with_damaged_records_is_looked_for(hierarchy, monkeypatch, details):
+    slice_ = hierarchy / "user-1000.slice"
+    apps = slice_ / "user@1000.service" / "app.slice"
+    for name in ("rigup-job-job-2-0123abcd.scope", SCOPE):
+        (apps / name / "job").mkdir(parents=True)
+    monkeypatch.setattr(module, "own_directories", lambda: iter([f"{slice_}/session-1.scope"]))
+    monkeypatch.setattr(module, "_is_ours", lambda path: True)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert recorded_cgroup(details, JOB) == Cgroup(str(apps / SCOPE / "job"))
+    assert recorded_cgroup(details, "job-3") is None
+    assert recorded_cgroup({"cgroup": None}, JOB) is None, "it has none, so that nobody looks"
+
+
 def test_a_cgroup_that_is_gone_is_empty(tmp_path):
     gone = Cgroup(str(tmp_path / "gone"))
     assert gone.pids() == []

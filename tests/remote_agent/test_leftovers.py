@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from remote_agent import cgroup
 from remote_agent import leftovers as module
 from remote_agent.leftovers import NO_CGROUP, naming_leftovers, services_since
 from remote_agent.processes import identify
@@ -39,7 +40,7 @@ def manager(tmp_path, monkeypatch):
     scope.mkdir(parents=True)
     transient = tmp_path / "transient"
     transient.mkdir()
-    monkeypatch.setattr(module, "own_directories", lambda: iter([str(scope)]))
+    monkeypatch.setattr(cgroup, "own_directories", lambda: iter([str(scope)]))
     monkeypatch.setattr(module, "_transient_units", lambda: str(transient))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
@@ -97,21 +98,3 @@ def test_units_of_others_are_not_named(manager, child, name):
 def test_a_service_with_a_file_of_its_own_is_not_of_systemd_run(manager, child):
     manager("notebook.service", child.pid, is_transient=False)
     assert services_since(0) == []
-
-
-@pytest.mark.parametrize(
-    ("directory", "uid", "base"),
-    [
-        (
-            "/c/user.slice/user-7.slice/session-1.scope",
-            7,
-            "/c/user.slice/user-7.slice/user@7.service",
-        ),
-        ("/c/user-7.slice/session-1.scope", 8, ""),
-        ("/c/system.slice/rigup-job-a-01234567.scope", 0, "/c/system.slice"),
-        ("/c/user.slice/user-0.slice/session-1.scope", 0, "/c/system.slice"),
-        ("/c", 0, ""),
-    ],
-)
-def test_where_a_manager_keeps_its_units(directory, uid, base):
-    assert module._manager_cgroup(directory, uid) == base
