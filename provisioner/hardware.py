@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from provisioner import data
@@ -15,6 +15,11 @@ LOST_REMEDY = (
     "card and its power cables"
 )
 """Xid 79, the usual reason, asks for a restart of the machine (NVIDIA, Xid catalogue)."""
+
+VANISHED_REMEDY = (
+    "power the machine off and on, then reseat the card and its power cables; lspci -d 10de: shows "
+    "it as soon as it is back"
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,15 @@ def unanswering(gpu: GpuFacts) -> tuple[PciGpu, ...]:
     if None in listed:
         return tuple(expected) if len(expected) > len(gpu.gpus) else ()
     return tuple(one for one in expected if one.address not in listed)
+
+
+def vanished(gpu: GpuFacts, known: Collection[str]) -> tuple[str, ...]:
+    """UUIDs among ``known``, those of an earlier verification, that are gone from a host that now
+    has fewer GPUs on the bus: a dead card may be on none after a reboot."""
+    if max(len(gpu.pci), len(gpu.gpus)) >= len(known):
+        return ()
+    listed = {one.uuid for one in gpu.gpus}
+    return tuple(uuid for uuid in known if uuid not in listed)
 
 
 def _ancient(devices: Sequence[str]) -> tuple[str, ...]:

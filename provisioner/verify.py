@@ -16,10 +16,10 @@ from pathlib import PurePosixPath
 
 from provisioner.command import Command
 from provisioner.errors import StepFailed, SudoError
-from provisioner.facts import DOCKER, GPU, Facts, FactUnreadable
+from provisioner.facts import DOCKER, GPU, PROOF, Facts, FactUnreadable
 from provisioner.facts.gpu import Gpu, GpuFacts
 from provisioner.facts.proof import PATH, Proof, ProofRecord
-from provisioner.hardware import LOST_REMEDY, unanswering
+from provisioner.hardware import LOST_REMEDY, VANISHED_REMEDY, unanswering, vanished
 from provisioner.transport.base import Transport
 from provisioner.transport.upload import put_command
 from provisioner.verification import container, judgement
@@ -41,6 +41,8 @@ def verify(
     GPU that the driver does not list, whatever was recorded."""
     require_all_gpus(transport.host_name, facts[GPU])
     if not force:
+        _require_known_gpus(transport.host_name, facts)
+    if not force:
         with suppress(FactUnreadable):
             if known := recorded(facts):
                 return known
@@ -61,6 +63,21 @@ def require_all_gpus(host: str, gpu: GpuFacts) -> None:
         host=host,
         remedy=LOST_REMEDY,
     )
+
+
+def _require_known_gpus(host: str, facts: Facts) -> None:
+    """Raises StepFailed when fewer GPUs are on the bus than an earlier run has verified."""
+    with suppress(FactUnreadable):
+        record = facts[PROOF].record
+        missing = vanished(facts[GPU], record.gpus if record else ())
+        if missing:
+            raise StepFailed(
+                f"GPU(s) that an earlier run has verified are no longer on the bus: "
+                f"{', '.join(missing)}",
+                host=host,
+                remedy=f"{VANISHED_REMEDY}; if they were taken out on purpose, invoke provision "
+                f"--host {host} --verify takes the host as it is",
+            )
 
 
 def _shown(transport: Transport, facts: Facts) -> tuple[Proof, ...]:
@@ -101,5 +118,6 @@ def _record(transport: Transport, facts: Facts, proofs: tuple[Proof, ...], at: s
     if any(not proof.proven and not proof.simulated for proof in proofs):
         return
     with suppress(FactUnreadable, SudoError):
-        text = ProofRecord.of(fingerprint(facts), proofs, at).to_json()
+        uuids = [one.uuid for one in facts[GPU].gpus]
+        text = ProofRecord.of(fingerprint(facts), proofs, at, uuids).to_json()
         transport.run(put_command(text.encode(), PurePosixPath(PATH), mode=0o644, sudo=True))

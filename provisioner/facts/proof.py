@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,6 +13,8 @@ from provisioner.facts.base import Fact, Output, key_values
 PATH = "/var/lib/rigup/proof.json"
 MOST_PROOFS = 16
 LONGEST_TEXT = 300
+MOST_GPUS = 64
+GPU_UUID = re.compile(r"GPU-[\w-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,24 @@ class Proof:
 
 @dataclass(frozen=True)
 class ProofRecord:
-    """``fingerprint`` stands for everything that the proofs depend on."""
+    """``fingerprint`` stands for everything that the proofs depend on. ``gpus``: UUIDs of the GPUs
+    that the host had; empty also in a record of an older version."""
 
     fingerprint: str
     proofs: tuple[Proof, ...]
+    gpus: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, fingerprint: str, proofs: Sequence[Proof], at: str) -> ProofRecord:
-        return cls(fingerprint, tuple(replace(proof, recorded_at=at) for proof in proofs))
+    def of(
+        cls, fingerprint: str, proofs: Sequence[Proof], at: str, gpus: Sequence[str] = ()
+    ) -> ProofRecord:
+        known = tuple(replace(proof, recorded_at=at) for proof in proofs)
+        return cls(fingerprint, known, tuple(gpus))
 
     def to_json(self) -> str:
         proofs = [asdict(proof) for proof in self.proofs]
-        return json.dumps({"fingerprint": self.fingerprint, "proofs": proofs}, sort_keys=True)
+        record = {"fingerprint": self.fingerprint, "proofs": proofs, "gpus": self.gpus}
+        return json.dumps(record, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> ProofRecord:
@@ -49,12 +58,16 @@ class ProofRecord:
         value: Any = json.loads(text)
         try:
             proofs = tuple(_proof(**item) for item in value["proofs"])
-            fingerprint = value["fingerprint"]
+            fingerprint, gpus = value["fingerprint"], value.get("gpus", [])
         except (LookupError, TypeError) as error:
             raise ValueError(f"no record of proofs: {text[:80]!r}") from error
         if not isinstance(fingerprint, str) or not 0 < len(proofs) <= MOST_PROOFS:
             raise ValueError("no record of proofs")
-        return cls(fingerprint, proofs)
+        if not isinstance(gpus, list) or len(gpus) > MOST_GPUS:
+            raise ValueError("no record of proofs")
+        if not all(isinstance(uuid, str) and GPU_UUID.fullmatch(uuid) for uuid in gpus):
+            raise ValueError("no record of proofs")
+        return cls(fingerprint, proofs, tuple(gpus))
 
 
 def _proof(text: object, simulated: object, proven: object, recorded_at: object) -> Proof:

@@ -24,6 +24,7 @@ from provisioner.doctor.report import host_text
 from provisioner.facts import Facts, Unreadable
 from provisioner.facts.kernel_log import KernelLogFacts
 from provisioner.facts.pending import PendingFacts, PendingReboot
+from provisioner.facts.proof import Proof, ProofFacts, ProofRecord
 
 TODAY = "2026-11-21"
 CASES = yaml.safe_load(
@@ -145,6 +146,14 @@ def test_a_reboot_that_rigup_itself_waits_for_is_told() -> None:
     [found] = diagnosis_of({"from": "converged"}, pending=pending).findings
     assert (found.id, found.severity) == ("reboot-pending", "warning")
     assert "a run of rigup waits" in found.evidence
+
+
+def test_a_card_that_is_on_no_bus_any_more_is_told() -> None:
+    record = ProofRecord.of("f", [Proof("x")], "2026-11-21", ["GPU-1111", "GPU-gone"])
+    found = diagnosis_of({"from": "converged"}, proof=ProofFacts(record)).findings
+    assert [(one.id, one.severity, one.evidence) for one in found] == [
+        ("gpu-vanished", "problem", "GPU-gone")
+    ]
 
 
 @pytest.mark.parametrize("name", ["gpu", "docker"])

@@ -141,6 +141,21 @@ def test_all_gpus_are_lost_and_no_reboot_is_promised(provisioned: Rigup, shell: 
     assert "only a reboot helps" not in done.said
 
 
+def test_a_card_that_is_on_no_bus_after_a_reboot(provisioned: Rigup, shell: Shell) -> None:
+    host, device = shell("lab01"), "/sys/bus/pci/devices/0000:27:00.0"
+    provisioned.ok("provision", "--host", "lab01", "--verify", timeout=600)
+    [uuid] = host.run(f"sed -n 's/^gpu 1 \\([^ ]*\\) .*/\\1/p' {CONFIG}").split()
+    gone = f"cp {CONFIG} /root/gpus.kept; grep -v '^gpu 1 ' /root/gpus.kept > {CONFIG}"
+    back = f"cat /root/gpus.kept > {CONFIG}; rm /root/gpus.kept; mv /run/card {device}"
+    with damage(host, f"{gone}; mv {device} /run/card", back):
+        found = problems(provisioned)
+        done = provisioned("provision", "--host", "lab01", timeout=600)
+    assert found["gpu-vanished"]["evidence"] == uuid
+    assert done.code == 1, done.said
+    assert f"no longer on the bus: {uuid}" in done.said
+    provisioned.ok("provision", "--host", "lab01", timeout=600)
+
+
 @pytest.mark.parametrize(
     ("fault", "name", "words"),
     [

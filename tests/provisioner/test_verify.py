@@ -263,3 +263,45 @@ def test_a_remembered_proof_does_not_hide_a_lost_gpu() -> None:
     record = ProofRecord.of(fingerprint(after), verify(ProvingHost(), before), "2026-11-21")
     with pytest.raises(StepFailed, match="do not answer"):
         verify(ProvingHost(), knowing(after, record=record))
+
+
+def known_gpus(host: ProvingHost) -> ProofRecord:
+    return ProofRecord.from_json(host.record.decode())
+
+
+def test_a_card_that_is_on_no_bus_after_a_reboot_is_missed() -> None:
+    before = facts(gpu={"pci": ["h100", "lost"], "gpus": ["h100", "h100 without persistence"]})
+    host = ProvingHost(listing("GPU-1111", "GPU-2222"), products="right GPU-1111\nright GPU-2222\n")
+    verify(host, before)
+    assert known_gpus(host).gpus == ("GPU-1111", "GPU-2222")
+    for gpu in ({"pci": ["h100"], "gpus": ["h100"]}, {"pci": [], "gpus": [], "smi_error": "none"}):
+        after = knowing(facts(gpu=gpu), record=known_gpus(host))
+        with pytest.raises(StepFailed, match=r"no longer on the bus: .*GPU-2222") as raised:
+            verify(ProvingHost(), after)
+        assert "--verify" in str(raised.value.remedy)
+
+
+def test_a_card_that_was_taken_out_on_purpose_is_forgotten_by_verify() -> None:
+    record = ProofRecord.of("other", [Proof("x")], "2026-11-21", ["GPU-1111", "GPU-2222"])
+    host = ProvingHost()
+    assert verify(host, knowing(facts(), record=record), force=True)
+    assert known_gpus(host).gpus == ("GPU-1111",)
+
+
+@pytest.mark.parametrize("gpus", [(), ("GPU-1111",), ("GPU-replaced",)])
+def test_no_card_is_missed_where_as_many_are_there(gpus: tuple[str, ...]) -> None:
+    record = ProofRecord.of("other", [Proof("x")], "2026-11-21", gpus)
+    assert verify(ProvingHost(), knowing(facts(), record=record))
+
+
+def test_a_record_of_an_older_version_knows_no_gpus() -> None:
+    text = '{"fingerprint": "f", "proofs": [{"text": "t", "simulated": false, "proven": true, '
+    old = ProofRecord.from_json(text + '"recorded_at": "2026-11-21"}]}')
+    assert old.gpus == ()
+
+
+@pytest.mark.parametrize("gpus", ['"GPU-1"', '["\\u001b[2J"]', "[1]", '["GPU-1\\n"]', "{}"])
+def test_a_record_of_odd_gpus_is_no_record(gpus: str) -> None:
+    text = '{"fingerprint": "f", "proofs": [{"text": "t", "simulated": false, "proven": true, '
+    with pytest.raises(ValueError, match="no record"):
+        ProofRecord.from_json(text + f'"recorded_at": "2026-11-21"}}], "gpus": {gpus}}}')

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from provisioner import data
 from provisioner.doctor.finding import Finding
 from provisioner.doctor.situation import Situation, found
-from provisioner.facts import GPU, MACHINE
+from provisioner.facts import GPU, MACHINE, PROOF
 from provisioner.facts.gpu import GpuFacts
-from provisioner.hardware import LOST_REMEDY, unanswering
+from provisioner.hardware import LOST_REMEDY, VANISHED_REMEDY, unanswering, vanished
 
 
 def look(situation: Situation) -> Iterator[Finding]:
@@ -18,6 +18,7 @@ def look(situation: Situation) -> Iterator[Finding]:
         yield from _missing(situation, gpu)
     yield from _versions(situation, gpu)
     yield from _lost(gpu)
+    yield from _vanished(situation, gpu)
     yield from _branch(situation, gpu)
 
 
@@ -74,6 +75,22 @@ def _lost(gpu: GpuFacts) -> Iterator[Finding]:
             evidence=", ".join(one.address for one in missing),
             where="PCI bus",
             fix=LOST_REMEDY,
+        )
+
+
+def _vanished(situation: Situation, gpu: GpuFacts) -> Iterator[Finding]:
+    record = situation.facts[PROOF].record
+    missing = vanished(gpu, record.gpus if record else ())
+    if missing:
+        yield found(
+            "gpu-vanished",
+            "problem",
+            "gpu",
+            "GPUs that were there at the last verification are no longer on the bus",
+            evidence=", ".join(missing),
+            where="PCI bus, /var/lib/rigup/proof.json",
+            fix=f"{VANISHED_REMEDY}; if they were taken out on purpose, {situation.provision} "
+            "--verify",
         )
 
 
