@@ -367,6 +367,7 @@ def jobs(
         "job": "job id, or the beginning of one",
         "follow": "go on until the job ends",
         "tail": "begin this many bytes before the end",
+        "raw": "on a terminal too: every byte as it is, control characters included",
         "host": "where the job is (default: remembered, else asked of every host)",
         "inventory": HOSTS_HELP["inventory"],
     },
@@ -377,19 +378,21 @@ def logs(
     job: str,
     follow: bool = False,
     tail: Text = None,
+    raw: bool = False,
     host: Text = None,
     inventory: Text = None,
 ) -> int:
-    """A job's log, byte for byte."""
+    """A job's log: byte for byte into a pipe or file, safe to look at on a terminal."""
     one, record = _find(job, host, inventory)
     offset = (
         max(0, record.log_bytes - arguments.whole_number(tail, "--tail", 0, 1 << 40)) if tail else 0
     )
     if follow:
-        return _follow(one, record.job_id, offset)
-    job_facade.with_agent(
-        one, lambda client: job_facade.copy_log(client, record.job_id, offset, terminal.write_bytes)
-    )
+        return _follow(one, record.job_id, offset, raw=raw)
+    with terminal.log_writer(raw=raw) as write:
+        job_facade.with_agent(
+            one, lambda client: job_facade.copy_log(client, record.job_id, offset, write)
+        )
     return ExitCode.DONE
 
 
@@ -414,6 +417,12 @@ def stop(
     seconds = arguments.whole_number(grace, "--grace", 0, 3600)
     stopped = job_facade.with_agent(one, lambda client: client.stop(record.job_id, grace_s=seconds))
     print(f"{stopped.job_id}: {stopped.state}")
+    if not stopped.is_final:
+        raise RigupError(
+            f"{stopped.job_id} has not ended yet; the stop request stays and is carried out",
+            host=one.name,
+            remedy=f"invoke describe {stopped.job_id}",
+        )
     return ExitCode.DONE
 
 
@@ -717,17 +726,14 @@ def _find(
     return one, record
 
 
-def _follow(host: Host, job_id: str, offset: int) -> ExitCode:
+def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitCode:
     def on_break(error: RigupError, pause: float) -> None:
         terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
 
-    final = job_facade.follow_to_end(
-        lambda: job_facade.connect(host),
-        job_id,
-        terminal.write_bytes,
-        offset=offset,
-        on_break=on_break,
-    )
+    with terminal.log_writer(raw=raw) as write:
+        final = job_facade.follow_to_end(
+            lambda: job_facade.connect(host), job_id, write, offset=offset, on_break=on_break
+        )
     terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
 

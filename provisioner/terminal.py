@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from inventory import Host
 from provisioner import show
 from provisioner.errors import RigupError
 from provisioner.text import printable
+from provisioner.visible_log import VisibleLog
 
 if TYPE_CHECKING:
     from provisioner.jobs import PerHost
@@ -55,6 +57,20 @@ def says_yes(question: str) -> bool:
 def write_bytes(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
+
+
+@contextmanager
+def log_writer(*, raw: bool = False) -> Iterator[Callable[[bytes], None]]:
+    """Writes a log to stdout: byte for byte to a pipe, a file, or where ``raw``; to a terminal
+    only with its colours, all other control characters made visible."""
+    if raw or not sys.stdout.isatty():
+        yield write_bytes
+        return
+    log = VisibleLog()
+    try:
+        yield lambda data: write_bytes(log.feed(data))
+    finally:
+        write_bytes(log.finish())
 
 
 def complain(error: RigupError | None) -> None:
