@@ -51,15 +51,15 @@ def screenshot(
     *,
     size: tuple[int, int] = (140, 42),
     settle_s: float = 1.0,
-    timeout_s: float = 60.0,
+    timeout_s: float = 30.0,
     simulated_note: str | None = None,
 ) -> int:
     """Saves a picture of the dashboard on real feeds; ``path`` ends in ``.svg`` or ``.png``.
-    Returns 1 when a host was offline, else 0.
+    Returns 1 when a host was offline or had not told yet, else 0.
 
     The picture is taken ``settle_s`` after every host is online with a sample, or offline with a
-    reason. Raises RigupError when that takes longer than ``timeout_s``, and UsageError for another
-    suffix or where CairoSVG, which PNG needs, is not installed.
+    reason, at the latest after ``timeout_s``: one host that never tells does not hide the others.
+    Raises UsageError for another suffix, or where CairoSVG, which PNG needs, is not installed.
     """
     from tui.picture import save
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.model import Host
-from provisioner.errors import RigupError, UsageError
+from provisioner.errors import UsageError
 from tui.app import DashboardApp
 from tui.feeds import Connect
 
@@ -37,7 +37,7 @@ def save(
     _check_path(path)
     app = DashboardApp(hosts, connect, simulated_note=simulated_note)
     try:
-        svg = asyncio.run(_draw(app, size, settle_s, timeout_s))
+        svg, all_told = asyncio.run(_draw(app, size, settle_s, timeout_s))
     finally:
         app.close()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def save(
         path.write_text(svg, encoding="utf-8")
     else:
         path.write_bytes(to_png(svg))
-    return app.verdict
+    return app.verdict if all_told else 1
 
 
 def to_png(svg: str) -> bytes:
@@ -79,18 +79,14 @@ def _with_local_font(svg: str) -> str:
     return local.replace("font-size: 20px", f"font-size: {CELL / ADVANCE_EM:.3f}px")
 
 
-async def _draw(app: DashboardApp, size: tuple[int, int], settle_s: float, timeout_s: float) -> str:
+async def _draw(
+    app: DashboardApp, size: tuple[int, int], settle_s: float, timeout_s: float
+) -> tuple[str, bool]:
+    """The picture, and whether every host had told by then."""
     async with app.run_test(size=size) as pilot:
         deadline = time.monotonic() + timeout_s
-        while not app.fleet.is_settled:
-            if time.monotonic() > deadline:
-                raise RigupError(_not_settled(app, timeout_s), remedy="try again, or fewer hosts")
+        while not app.fleet.is_settled and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_S)
         await asyncio.sleep(settle_s)
         await pilot.pause()
-        return app.export_screenshot(title="rigup")
-
-
-def _not_settled(app: DashboardApp, timeout_s: float) -> str:
-    waiting = [host.name for host in app.fleet.hosts.values() if not host.is_settled]
-    return f"no answer within {timeout_s:.0f} s from {', '.join(waiting)}"
+        return app.export_screenshot(title="rigup"), app.fleet.is_settled
