@@ -216,6 +216,11 @@ def reboot(run: Run) -> None:
     run.host.run("systemctl reboot", check=False)
 
 
+def cut_the_power(run: Run) -> None:
+    run.host.docker("kill")
+    run.host.docker("start")
+
+
 def deploy_another_agent(run: Run) -> None:
     """A client of another version comes along: its agent has another hash."""
     copy = run.followed.parent / "another-version"
@@ -260,6 +265,7 @@ ROWS = (
     Row("slow and lossy", slow_and_lossy, "succeeded", "success", (NEW,), lines=100),
     Row("frozen host", freeze, "succeeded", "success", (NEW,)),
     Row("reboot", reboot, "lost", "reboot", (OLD,), whole=False, lines=10_000),
+    Row("power cut", cut_the_power, "lost", "reboot", (NEW,), whole=False, lines=10_000),
     Row("another agent", deploy_another_agent, "succeeded", "success", (NEW,), lines=150),
 )
 
@@ -332,19 +338,24 @@ def test_roots_jobs_are_in_a_scope_of_the_systems_manager(
 def test_a_user_who_does_not_linger_keeps_jobs_after_the_logout(
     provisioned: Rigup, train: Callable[..., str], shell
 ) -> None:
-    """systemd ends such a user's manager, and every scope in it, ten seconds after the logout."""
-    host = shell(OLD)
+    """systemd ends such a user's manager, and every scope in it, ten seconds after the logout. So
+    there is no cgroup, and what runs as root cannot be ended: it is named."""
+    host, mark = shell(OLD), f"{7000 + next(SERIAL)}"
     host.run("loginctl disable-linger lab")
     try:
-        job = train(OLD, "import time\nprint('up', flush=True)\ntime.sleep(1000)\n")
+        job = train(OLD, f"import os\nos.system('sudo -n setsid sleep {mark}.1')\n")
         time.sleep(12)
         told = json.loads(host.run(f"cat {JOBS}/{job}/state.json"))
         assert told["state"] == "running"
         host.run(f"kill -9 {told['supervisor']['pid']}")
-        provisioned.ok("stop", job, "--grace", "1")
+        provisioned.ok("stop", job, "--grace", "0")
         verdict = provisioned.ok("describe", job, "--json").json["job"]["verdict"]
         assert "no cgroup of its own" in verdict["evidence"]
+        assert "could not be ended: " in verdict["evidence"]
+        pid = host.run(f"pgrep -xf 'sleep {mark}.1'").strip()
+        assert f"sleep (pid {pid})" in verdict["evidence"]
     finally:
+        host.run(f"pkill -9 -f 'sleep {mark}[.]'", check=False)
         host.run("loginctl enable-linger lab")
 
 
@@ -355,6 +366,7 @@ subprocess.run(["systemd-run", "--user", "sleep", "{mark}.1"], check=True, **qui
 scope = ["systemd-run", "--user", "--scope", "sleep", "{mark}.2"]
 subprocess.Popen(["env", "-i", "XDG_RUNTIME_DIR=" + os.environ["XDG_RUNTIME_DIR"], *scope], **quiet)
 subprocess.Popen(scope[:-1] + ["{mark}.3"], **quiet)
+subprocess.Popen(["sudo", "-n", "setsid", "sleep", "{mark}.5"], **quiet)
 subprocess.run([*scope[:2], "-E", "RIGUP_JOB_ID", "sleep", "{mark}.4"], check=True, **quiet)
 print("up", flush=True)
 time.sleep(1000)
@@ -365,11 +377,12 @@ time.sleep(1000)
 def test_what_systemd_run_started_is_ended_or_named(
     provisioned: Rigup, train: Callable[..., str], shell, host: str
 ) -> None:
-    """A service of the user's own manager may be another's: it is named, and not ended."""
+    """A service of the user's own manager may be another's: it is named, and not ended. What runs
+    as root in the job's cgroup is ended."""
     mark = f"{7000 + next(SERIAL)}"
     job = train(host, ESCAPES.format(mark=mark))
     ps = f"ps ax -o args | grep -E '^(/usr)?(/bin/)?sleep {mark}[.]' || :"
-    wait_for(lambda: len(shell(host).run(ps).splitlines()) == 4, "its helpers")
+    wait_for(lambda: len(shell(host).run(ps).splitlines()) == 5, "its helpers")
     provisioned.ok("stop", job, "--grace", "1")
     left = shell(host).run(ps).splitlines()
     verdict = provisioned.ok("describe", job, "--json").json["job"]["verdict"]
@@ -400,3 +413,19 @@ def test_a_big_log_that_is_written_fast_arrives_whole(
     told = provisioned.ok("describe", job, "--json").json["job"]
     assert (told["state"], told["log_bytes"]) == ("succeeded", BIG_LOG)
     assert log.read_bytes() == PIECE * (BIG_LOG // len(PIECE))
+
+
+def test_a_job_that_truncates_its_log_still_ends(
+    provisioned: Rigup, train: Callable[..., str], tmp_path: Path
+) -> None:
+    script = (
+        "import os, time\n"
+        "os.write(1, b'before\\n' * 1000)\n"
+        "time.sleep(1)\n"
+        "os.truncate('/proc/self/fd/1', 0)\n"
+        "os.write(1, b'after\\n')\n"
+    )
+    job = train(NEW, script)
+    provisioned.ok("logs", job, "--follow", timeout=30)
+    told = provisioned.ok("describe", job, "--json").json["job"]
+    assert (told["state"], told["log_bytes"]) == ("succeeded", len("after\n"))
