@@ -7,7 +7,7 @@ import pytest
 from remote_agent.faults import AgentFault
 from remote_agent.layout import Layout
 from remote_agent.logs import QUICK_S, SLOW_S, read_log
-from remote_agent.protocol.job import STOPPED, JobSpec
+from remote_agent.protocol.job import LOST, RUNNING, STARTING, STOPPED, JobSpec, Verdict
 from remote_agent.store import JobStore
 
 
@@ -74,3 +74,19 @@ def test_an_offset_from_the_end_stays_where_it_was_asked(store):
 def test_bad_limits(store, limit):
     with pytest.raises(AgentFault):
         next(read_log(store, "job-1", 0, limit, 0.0))
+
+
+def test_whoever_waits_has_the_job_looked_after(store):
+    """A job whose supervisor was killed becomes final only because somebody looks."""
+    store.transition("job-1", STARTING)
+    store.transition("job-1", RUNNING)
+    clock, looks = [0.0], []
+
+    def look():
+        looks.append(clock[0])
+        if len(looks) == 3:
+            store.transition("job-1", LOST, verdict=Verdict("lost", evidence="gone").to_json())
+
+    told, _ = drive(read_log(store, "job-1", 0, 10, 60.0, lambda: clock[0], look), clock)
+    assert told["record"]["state"] == LOST
+    assert len(looks) == 3
