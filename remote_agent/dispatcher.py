@@ -138,10 +138,18 @@ class Dispatcher:
         """Start what can be started now; False when nothing is queued any more."""
         waiting = [record for record in _queued(self._store) if not self._start_plain(record)]
         if waiting:
-            self._place(waiting[0])
-        for record in waiting[1:]:
-            self._note(record, "%s, which is ahead of it" % waiting[0].job_id)
+            self._woken = (
+                self._place(waiting[0]) or self._woken
+            )  # then look at the next one at once
+            self._note_followers(waiting[0], waiting[1:])
         return bool(_queued(self._store))
+
+    def _note_followers(self, first: JobRecord, followers: List[JobRecord]) -> None:
+        """Only the next one is told who is first: else every start would rewrite all states."""
+        for record in followers[:1]:
+            self._note(record, "%s, which is ahead of it" % first.job_id)
+        for record in followers[1:]:
+            self._note(record, "jobs that are ahead of it")
 
     def _start_plain(self, record: JobRecord) -> bool:
         if record.spec.gpus:
@@ -149,18 +157,17 @@ class Dispatcher:
         self._launch(record, (), ())
         return True
 
-    def _place(self, record: JobRecord) -> None:
+    def _place(self, record: JobRecord) -> bool:
         """Lease all GPUs that the job needs, or none, so that two queues cannot block each
-        other."""
+        other. True when it waits no longer."""
         needed = record.spec.gpus
         if self._clock() < self._next_reading or self._mostly_leased(record):
-            return
+            return False
         reading = self._read_gpus()
         self._known = tuple(gpu.uuid for gpu in reading.gpus)
         problem = obstacle(needed, reading)
         if problem is not None:
-            self._bear(record, problem)
-            return
+            return self._bear(record, problem)
         self._trouble = None
         idle = [gpu for gpu in reading.gpus if is_idle(gpu)]
         try:
@@ -168,25 +175,28 @@ class Dispatcher:
         except OSError as error:
             self._next_reading = self._clock() + TROUBLE_ROUND_S
             self._note(record, "a directory for GPU leases: %s" % error)
-            return
+            return False
         if taken:
-            self._launch(record, tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken))
-            return
+            gpus, leases = tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken)
+            return self._launch(record, gpus, leases)
         self._note(record, waiting_for(needed, reading, self._leases.is_held))
         if len(idle) < needed:
             self._next_reading = self._clock() + self._busy_pause_s
             self._busy_pause_s = min(BUSY_ROUND_S, 2 * self._busy_pause_s)
+        return False
 
-    def _bear(self, record: JobRecord, problem: Obstacle) -> None:
-        """Wait for the host to get well; the job fails when that takes too long."""
+    def _bear(self, record: JobRecord, problem: Obstacle) -> bool:
+        """Wait for the host to get well; the job fails when that takes too long, which is told by
+        True."""
         now = self._clock()
         if self._trouble is None or self._trouble[0] != problem.kind:
             self._trouble = (problem.kind, now)
         if now - self._trouble[1] >= problem.patience_s:
             self._refuse(record, problem.evidence, problem.hint)
-            return
+            return True
         self._next_reading = now + TROUBLE_ROUND_S
         self._note(record, "%s; %s" % (problem.evidence, problem.hint))
+        return False
 
     def _note(self, record: JobRecord, reason: str) -> None:
         if record.waiting_for == reason:
@@ -217,7 +227,8 @@ class Dispatcher:
             os.close(fd)
         return []
 
-    def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> None:
+    def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> bool:
+        """True once a supervisor has claimed the job."""
         try:
             self._start(self._store.layout, record.job_id, gpus, leases)
             claimed = self._wait_for_claim(record.job_id)
@@ -226,6 +237,7 @@ class Dispatcher:
                 os.close(fd)
         if not claimed:
             self._count_failure(record)
+        return claimed
 
     def _wait_for_claim(self, job_id: str) -> bool:
         deadline = self._clock() + CLAIM_LIMIT_S

@@ -375,3 +375,20 @@ def test_an_error_of_the_disk_is_survived(host, monkeypatch):
     host.dispatcher._start = start
     run_until(host, lambda: host.started)
     assert host.store.record("job-a").state == STARTING
+
+
+def test_a_start_does_not_rewrite_the_states_of_all_that_wait(host, monkeypatch):
+    for number in range(30):
+        host.submit(f"job-{number:02d}", 1)
+    host.reading = GpuReading(gpus(1))
+    rounds(host, 3)
+    assert "job-01" in waits_for(host, "job-02")
+    assert "ahead" in waits_for(host, "job-29")
+    noted = []
+    note = host.store.note_waiting
+    monkeypatch.setattr(
+        host.store, "note_waiting", lambda job, reason: noted.append(job) or note(job, reason)
+    )
+    host.end("job-00")
+    rounds(host, 3)
+    assert set(noted) <= {"job-02", "job-03"}
