@@ -34,8 +34,9 @@ def job_scope(job_id: str) -> List[str]:
     words = _scope()
     if not words:
         return []
-    properties = ("--property=Delegate=yes", "--property=TasksMax=infinity")
-    return [*words, *properties, "--unit=" + scope_name(job_id)]
+    words += ["--description=rigup job " + job_id]
+    words += ["--property=Delegate=yes", "--property=TasksMax=infinity"]
+    return [*words, "--unit=" + scope_name(job_id)]
 
 
 def session_escape() -> List[str]:

@@ -79,6 +79,7 @@ def test_a_supervisor_gets_a_delegated_scope_of_its_own_in_any_case(host):
     words = scope.job_scope("job-1")
     assert words[:3] == ["systemd-run", "--user", "--scope"]
     assert "--property=Delegate=yes" in words
+    assert "--description=rigup job job-1" in words
     assert UNIT.match(words[-1])
     assert scope.job_scope("job-1") != words, "no two scopes bear one name"
 
