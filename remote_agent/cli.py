@@ -57,6 +57,13 @@ def _supervise(options: Dict[str, str]) -> int:
 
     gpus = [Gpu.from_word(word) for word in options.get("gpus", "").split(",") if word]
     leases = [int(word) for word in options.get("leases", "").split(",") if word]
+    if "standby" in options:
+        from remote_agent.standby import wait_for_go
+
+        told = wait_for_go(int(options["standby"]))
+        if told is None:
+            return 0
+        gpus, leases = told
     supervise(_layout(options), options["job"], gpus, leases)
     return 0
 

@@ -20,6 +20,7 @@ from remote_agent.own_file import OwnFile, own_path
 from remote_agent.protocol.job import FAILED, QUEUED, JobRecord
 from remote_agent.protocol.sample import GpuSample
 from remote_agent.runtimes.base import Gpu
+from remote_agent.standby import Standby, prepare_standby
 from remote_agent.starter import start_supervisor
 from remote_agent.store import JobStore
 from remote_agent.verdict import could_not_start
@@ -50,7 +51,7 @@ def dispatch(layout: Layout) -> None:
             if not _lock(fd):
                 return
             wakeup = Wakeup(layout)
-            Dispatcher(store, Leases.of_host(), wait=wakeup.wait).run()
+            Dispatcher(store, Leases.of_host(), wait=wakeup.wait, prepare=prepare_standby).run()
         finally:
             if wakeup is not None:
                 wakeup.close()
@@ -66,7 +67,8 @@ def _sleep(seconds: float) -> bool:
 
 class Dispatcher:
     """``read_gpus`` and ``start`` are replaced in tests. ``wait`` sleeps for so many seconds, or
-    until somebody says that the queue or the GPUs changed, which it then tells by True."""
+    until somebody says that the queue or the GPUs changed, which it then tells by True.
+    ``prepare`` starts a supervisor for the job that is next, ahead of its turn."""
 
     def __init__(
         self,
@@ -76,8 +78,11 @@ class Dispatcher:
         start: Callable[..., None] = start_supervisor,
         wait: Callable[[float], bool] = _sleep,
         clock: Callable[[], float] = time.monotonic,
+        prepare: Optional[Callable[[Layout, str], Standby]] = None,
     ) -> None:
         self._store = store
+        self._prepare = prepare
+        self._standby: Optional[Standby] = None
         self._leases = leases
         self._nvml = NvmlClient()
         self._read_gpus = read_gpus or (lambda: run_now(self._nvml.read()))
@@ -99,6 +104,7 @@ class Dispatcher:
                 own_file.keep()
                 self._until_something_changes()
         finally:
+            self._dismiss_standby()
             self._nvml.close()
 
     def _safe_round(self) -> bool:
@@ -142,7 +148,25 @@ class Dispatcher:
                 self._place(waiting[0]) or self._woken
             )  # then look at the next one at once
             self._note_followers(waiting[0], waiting[1:])
-        return bool(_queued(self._store))
+        queued = _queued(self._store)
+        self._stand_by([record for record in queued if record.spec.gpus])
+        return bool(queued)
+
+    def _stand_by(self, waiting: List[JobRecord]) -> None:
+        """Have the supervisor of the next job ready, unless the host is in trouble."""
+        following = waiting[0].job_id if waiting and self._trouble is None else None
+        if self._standby is not None and self._standby.job_id != following:
+            self._dismiss_standby()
+        if self._standby is None and following is not None and self._prepare is not None:
+            try:
+                self._standby = self._prepare(self._store.layout, following)
+            except OSError as error:  # then it is started when its turn has come
+                self._complaints.say("no supervisor ahead of time: %s" % error)
+
+    def _dismiss_standby(self) -> None:
+        if self._standby is not None:
+            self._standby.dismiss()
+            self._standby = None
 
     def _note_followers(self, first: JobRecord, followers: List[JobRecord]) -> None:
         """Only the next one is told who is first: else every start would rewrite all states."""
@@ -230,7 +254,8 @@ class Dispatcher:
     def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> bool:
         """True once a supervisor has claimed the job."""
         try:
-            self._start(self._store.layout, record.job_id, gpus, leases)
+            if not self._went(record.job_id, gpus, leases):
+                self._start(self._store.layout, record.job_id, gpus, leases)
             claimed = self._wait_for_claim(record.job_id)
         finally:
             for fd in leases:
@@ -238,6 +263,14 @@ class Dispatcher:
         if not claimed:
             self._count_failure(record)
         return claimed
+
+    def _went(self, job_id: str, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> bool:
+        """Was a supervisor ready for this job?"""
+        standby = self._standby
+        if standby is None or standby.job_id != job_id:
+            return False
+        self._standby = None
+        return standby.go(gpus, leases)
 
     def _wait_for_claim(self, job_id: str) -> bool:
         deadline = self._clock() + CLAIM_LIMIT_S

@@ -135,7 +135,12 @@ def find_supervisor(job_id: str) -> Optional[Identity]:
     for entry in all_stats():
         if entry.pid != os.getpid() and entry.state not in "ZX":
             words = _command_line(entry.pid)
-            if SUPERVISING & set(words) and [b"--job", job_id.encode()] in _pairs(words):
+            waits = b"--standby" in words  # it has claimed no job yet, if it ever will
+            if (
+                SUPERVISING & set(words)
+                and not waits
+                and [b"--job", job_id.encode()] in _pairs(words)
+            ):
                 return Identity(entry.pid, entry.start_ticks)
     return None
 

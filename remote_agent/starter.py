@@ -29,6 +29,12 @@ def start_supervisor(
     _spawn(words, layout.job(job_id).errors, job_scope(job_id), leases)
 
 
+def start_waiting_supervisor(layout: Layout, job_id: str, channel: int) -> None:
+    """``channel``: see :mod:`remote_agent.standby`."""
+    words = ["supervise", "--state-dir", layout.root, "--job", job_id, "--standby", str(channel)]
+    _spawn(words, layout.job(job_id).errors, job_scope(job_id), (channel,))
+
+
 def start_recovery(layout: Layout, job_id: str) -> None:
     words = ["recover", "--state-dir", layout.root, "--job", job_id]
     _spawn(words, layout.job(job_id).errors, job_scope(job_id))

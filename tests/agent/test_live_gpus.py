@@ -104,3 +104,41 @@ def test_a_stopped_queue_leaves_no_dispatcher(agent_with_gpus, bench, shell, unt
         return found
 
     until(lambda: not dispatchers())
+
+
+def processes_with(*words: bytes) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            told = path.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if set(words) <= set(told):
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_the_next_job_starts_also_where_its_ready_supervisor_was_killed(
+    agent_with_gpus, bench, shell, until
+):
+    agent = agent_with_gpus
+    agent.submit(shell("job-a", "sleep 1000", gpus=2))
+    until(lambda: agent.job("job-a").state == RUNNING)
+    agent.submit(shell("job-b", 'echo "$RIGUP_GPUS"', gpus=2))
+    ready = (b"--standby", b"job-b", str(bench.state_dir).encode())
+    until(lambda: processes_with(*ready), "it is there before its turn")
+    os.kill(processes_with(*ready)[0], 9)
+    agent.stop("job-a", grace_s=0)
+    until(lambda: agent.job("job-b").is_final)
+    assert agent.read_log("job-b", 0).data == b"0,1\n"
+
+
+def test_a_ready_supervisor_goes_with_its_job(agent_with_gpus, bench, shell, until):
+    agent = agent_with_gpus
+    agent.submit(shell("job-a", "sleep 1000", gpus=2))
+    until(lambda: agent.job("job-a").state == RUNNING)
+    agent.submit(shell("job-b", "true", gpus=2))
+    until(lambda: processes_with(b"--standby", b"job-b"), "it is there before its turn")
+    agent.stop("job-b")
+    until(lambda: not processes_with(b"--standby", b"job-b"))
+    assert agent.job("job-a").state == RUNNING

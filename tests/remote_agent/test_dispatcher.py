@@ -392,3 +392,81 @@ def test_a_start_does_not_rewrite_the_states_of_all_that_wait(host, monkeypatch)
     host.end("job-00")
     rounds(host, 3)
     assert set(noted) <= {"job-02", "job-03"}
+
+
+class FakeStandby:
+    def __init__(self, host, job_id):
+        self.host, self.job_id = host, job_id
+        self.lives, self.dismissed = True, False
+
+    def go(self, gpus, leases):
+        if self.lives:
+            self.host.start(None, self.job_id, gpus, leases)
+            self.host.went.append(self.job_id)
+        return self.lives
+
+    def dismiss(self):
+        self.dismissed = True
+
+
+@pytest.fixture
+def prepared(host):
+    """The supervisors that were started ahead of time, in order."""
+    made, host.went = [], []
+
+    def prepare(layout, job_id):
+        made.append(FakeStandby(host, job_id))
+        return made[-1]
+
+    host.dispatcher = Dispatcher(
+        host.store, host.leases, host.read, host.start, host.wait, lambda: host.now, prepare
+    )
+    return made
+
+
+def test_the_next_job_has_its_supervisor_ready(host, prepared):
+    host.submit("job-a", 4)
+    host.submit("job-b", 4)
+    host.submit("job-c", 4)
+    rounds(host, 3)
+    assert [standby.job_id for standby in prepared] == ["job-b"]
+    host.end("job-a")
+    rounds(host, 2)
+    assert host.went == ["job-b"]
+    assert host.started["job-b"] == [0, 1, 2, 3]
+    assert [standby.job_id for standby in prepared] == ["job-b", "job-c"]
+
+
+def test_a_ready_supervisor_that_died_is_replaced(host, prepared):
+    host.submit("job-a", 4)
+    host.submit("job-b", 4)
+    rounds(host, 2)
+    prepared[0].lives = False
+    host.end("job-a")
+    rounds(host)
+    assert host.went == []
+    assert host.started["job-b"] == [0, 1, 2, 3]
+
+
+def test_a_ready_supervisor_is_dismissed_with_its_job(host, prepared):
+    host.submit("job-a", 4)
+    host.submit("job-b", 4)
+    rounds(host, 2)
+    host.store.transition("job-b", STOPPED)
+    rounds(host)
+    assert prepared[0].dismissed
+
+
+def test_none_is_ready_while_the_host_is_in_trouble(host, prepared):
+    host.reading = GpuReading(error="the driver hangs")
+    host.submit("job-a", 1)
+    rounds(host, 3)
+    assert prepared == []
+
+
+def test_the_end_of_the_dispatcher_is_the_end_of_the_ready_one(host, prepared):
+    host.submit("job-a", 4)
+    rounds(host)
+    host.submit("job-b", 4)
+    run_until(host, lambda: prepared)
+    assert prepared[0].dismissed
