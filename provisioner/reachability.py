@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from inventory import Host
 from provisioner.actions import run_checked
@@ -164,8 +163,7 @@ def _of_vendor(name: str, facts: Facts, host: Host) -> tuple[str, ...]:
     platform = platform_of(facts[OS])
     source = platform.vendor_source(name, facts[OS], host)
     probes = platform.probe_urls(source)
-    fingerprint = source.key_fingerprint.lower()[-16:]
-    known = any(fingerprint in PurePosixPath(path).name for path in facts[SOURCES].keys)
+    known = source.key_fingerprint in facts[SOURCES].keys.values()
     return probes if known else (*probes, source.key_url)
 
 

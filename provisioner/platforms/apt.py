@@ -98,7 +98,7 @@ class AptPlatform:
         file, key = source_path(source), key_path(source)
         wanted = deb822(source, key)
         actions: list[Action] = []
-        if str(key) not in present.keys:
+        if present.keys.get(str(key)) != source.key_fingerprint:
             actions.append(FetchKey(source, key, FETCH_KEY))
         if present.files.get(str(file)) != wanted:
             actions.append(WriteFile(file, wanted))

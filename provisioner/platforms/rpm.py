@@ -72,10 +72,12 @@ class RpmPlatform(ABC):
         present = facts[SOURCES]
         file, key, wanted = self.source_path(source), key_path(source), self.repository(source)
         actions: list[Action] = []
-        if str(key) not in present.keys:
-            actions.append(FetchKey(source, key, FETCH_KEY))
+        if present.keys.get(str(key)) != source.key_fingerprint:
+            actions.extend((FetchKey(source, key, FETCH_KEY), *self.trust_actions(key)))
         if present.files.get(str(file)) != wanted:
-            actions.extend((*self.trust_actions(key), WriteFile(file, wanted)))
+            if not actions:
+                actions.extend(self.trust_actions(key))
+            actions.append(WriteFile(file, wanted))
         return tuple(actions)
 
     def source_path(self, source: VendorSource) -> PurePosixPath:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import PurePosixPath
 from shlex import quote
 
@@ -18,10 +19,11 @@ from provisioner.command import Command
 from provisioner.daemon_json import PATH as DAEMON_JSON
 from provisioner.docker_apply import RESTART, may_restart
 from provisioner.errors import BlockedError
-from provisioner.facts import DOCKER, NETWORK, OS, Facts
+from provisioner.facts import DOCKER, NETWORK, OS, SOURCES, Facts
 from provisioner.facts.docker import DockerFacts
 from provisioner.mirrors import CA_BUNDLE, pip_conf, pip_settings, proxy_environment
 from provisioner.platforms import platform_of
+from provisioner.platforms.keys import FetchKey
 from provisioner.steps.base import Change, Outcome, Satisfied, listed
 from provisioner.steps.docker_refusals import would_stop
 from provisioner.traces import Trace
@@ -31,6 +33,8 @@ APT_PROXY = PurePosixPath("/etc/apt/apt.conf.d/90rigup-proxy")
 DOCKER_PROXY = PurePosixPath("/etc/systemd/system/docker.service.d/rigup-proxy.conf")
 PROFILE = PurePosixPath("/etc/profile.d/rigup-network.sh")
 PIP_CONF = PurePosixPath("/etc/pip.conf")
+VENDORS = ("nvidia", "container_toolkit", "docker", "epel")
+"""Names of the repositories that rigup may add (provisioner/data/repositories.yaml)."""
 
 BUNDLES: Mapping[str, str] = {
     "/usr/local/share/ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
@@ -183,8 +187,23 @@ def _profile(facts: Facts, host: Host) -> Iterator[Part]:
     yield from _files("the login shells' proxy and model hub", wanted, [str(PROFILE)], facts)
 
 
+def _signing_keys(facts: Facts, host: Host) -> Iterator[Part]:
+    """Whatever else lies in a key file that a repository names is trusted too: it is replaced, also
+    where nothing will be installed."""
+    stems = {PurePosixPath(path).stem for path in facts[SOURCES].files}
+    for name in VENDORS:
+        if f"rigup-{name}" not in stems:
+            continue
+        with suppress(BlockedError):  # no key is pinned any more: told where it is needed
+            platform = platform_of(facts[OS])
+            source = platform.vendor_source(name, facts[OS], host)
+            actions = platform.source_actions(source, facts)
+            if any(isinstance(action, FetchKey) for action in actions):
+                yield f"the signing key of {name} is not the pinned one alone", actions
+
+
 PARTS: tuple[Callable[[Facts, Host], Iterator[Part]], ...] = (
-    *(_authorities, _bundle, _package_manager, _docker, _pip, _profile),
+    *(_authorities, _bundle, _package_manager, _docker, _pip, _profile, _signing_keys),
 )
 
 

@@ -25,6 +25,7 @@ from provisioner.facts import Facts, Unreadable
 from provisioner.facts.kernel_log import KernelLogFacts
 from provisioner.facts.pending import PendingFacts, PendingReboot
 from provisioner.facts.proof import Proof, ProofFacts, ProofRecord
+from provisioner.facts.sources import SourceFacts
 
 TODAY = "2026-11-21"
 CASES = yaml.safe_load(
@@ -153,6 +154,14 @@ def test_a_card_that_is_on_no_bus_any_more_is_told() -> None:
     found = diagnosis_of({"from": "converged"}, proof=ProofFacts(record)).findings
     assert [(one.id, one.severity, one.evidence) for one in found] == [
         ("gpu-vanished", "problem", "GPU-gone")
+    ]
+
+
+def test_a_key_file_that_holds_something_else_is_told() -> None:
+    keys = {"/etc/apt/keyrings/rigup-a.asc": "A" * 40, "/etc/apt/keyrings/rigup-b.asc": ""}
+    found = diagnosis_of({"from": "converged"}, sources=SourceFacts({}, keys)).findings
+    assert [(one.id, one.severity, one.evidence) for one in found] == [
+        ("signing-key-file", "problem", "/etc/apt/keyrings/rigup-b.asc")
     ]
 
 

@@ -185,6 +185,20 @@ def test_settings_that_the_running_docker_has_not_read_yet(
     assert "docker-silent" not in found
 
 
+def test_a_key_file_that_holds_more_than_the_pinned_key_is_replaced(
+    provisioned: Rigup, shell: Shell
+) -> None:
+    host = shell("lab01")
+    [file] = host.run("ls /etc/apt/keyrings/rigup-nvidia-*.asc").split()
+    before = host.run(f"sha256sum < {file}")
+    host.run(f"cp {file} /root/key.kept; cat /root/key.kept >> {file}")
+    assert file in problems(provisioned)["signing-key-file"]["evidence"]
+    done = provisioned.ok("provision", "--host", "lab01", timeout=600)
+    assert "the signing key of nvidia is not the pinned one alone" in done.out
+    assert host.run(f"sha256sum < {file}") == before
+    assert "0 change(s)" in provisioned.ok("provision", "--host", "lab01").out
+
+
 def test_the_user_is_outside_the_docker_group(provisioned: Rigup, shell: Shell) -> None:
     host = shell("lab01")
     with damage(host, "gpasswd -d lab docker", "gpasswd -a lab docker"):

@@ -108,8 +108,11 @@ def test_what_is_in_place_needs_no_action_and_a_changed_file_is_written_again() 
         return [type(action).__name__ for action in Debian().source_actions(wanted, seen)]
 
     assert actions({}, {}) == ["FetchKey", "WriteFile"]
-    assert actions({file: written(wanted)}, {key: "0" * 64}) == []
-    assert actions({file: written(wanted) + "Enabled: no\n"}, {key: "0" * 64}) == ["WriteFile"]
+    pinned = {key: wanted.key_fingerprint}
+    assert actions({file: written(wanted)}, pinned) == []
+    assert actions({file: written(wanted) + "Enabled: no\n"}, pinned) == ["WriteFile"]
+    assert actions({file: written(wanted)}, {key: ""}) == ["FetchKey"], "it holds something else"
+    assert actions({file: written(wanted)}, {key: ED25519}) == ["FetchKey"]
     assert actions({file: written(wanted)}, {}) == ["FetchKey"]
 
 

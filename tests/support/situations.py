@@ -191,5 +191,9 @@ def _sources(names: list[str], facts: Facts, host: Host) -> SourceFacts:
     ]
     return SourceFacts(
         {str(item.path): item.content for item in actions if isinstance(item, WriteFile)},
-        {str(item.path): "0" * 64 for item in actions if isinstance(item, FetchKey)},
+        {
+            str(item.path): item.source.key_fingerprint
+            for item in actions
+            if isinstance(item, FetchKey)
+        },
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from provisioner.doctor.finding import Finding
 from provisioner.doctor.situation import Situation, found
-from provisioner.facts import GPU, PACKAGES
+from provisioner.facts import GPU, PACKAGES, SOURCES
 from provisioner.facts.packages import PackageFacts
 
 DRIVER_PACKAGES = ("nvidia-driver", "nvidia-open", "nvidia-kernel", "cuda-drivers", "libnvidia-")
@@ -37,7 +37,24 @@ def look(situation: Situation) -> Iterator[Finding]:
             where="lock files",
             fix="wait until it has ended",
         )
+    yield from _keys(situation)
     yield from _unattended(situation, packages)
+
+
+def _keys(situation: Situation) -> Iterator[Finding]:
+    """Whatever else lies in such a file is trusted too."""
+    odd = [path for path, key in situation.facts[SOURCES].keys.items() if not key]
+    if odd:
+        yield found(
+            "signing-key-file",
+            "problem",
+            "packages",
+            "a signing-key file does not hold exactly the one key that rigup writes",
+            evidence=", ".join(odd),
+            where="package sources",
+            fix=f"gpg --show-keys on it says what; {situation.provision} replaces it where a "
+            "repository names it, else sudo rm it",
+        )
 
 
 def _unattended(situation: Situation, packages: PackageFacts) -> Iterator[Finding]:
