@@ -294,8 +294,11 @@ class Supervisor:
     def _begin_stop(self) -> None:
         grace_s = requested_grace(self._job.paths)
         self._stop = _Stop(time.monotonic() + grace_s)
-        if grace_s > 0:
-            self._runtime.stop(grace_s)
+        try:
+            if grace_s > 0:
+                self._runtime.stop(grace_s)
+        except OSError:  # no memory for another process, say: the deadline's kill needs none
+            complain_of_exception()
 
     def _enforce_deadline(self) -> None:
         if self._stop and not self._stop.killed and time.monotonic() >= self._stop.deadline:
@@ -307,7 +310,7 @@ class Supervisor:
         promise. Saying it may have to wait for room on the disk."""
         disk = self._disk.said()
         self._end_leftovers()
-        self._runtime.clean_up()
+        self._clean_up()
         self._release_gpus()
         unsure = self._recovered and self._may_lose_some()
         since = (self._noted or self._own).start_ticks
@@ -326,6 +329,13 @@ class Supervisor:
         )
         verdict = naming_leftovers(verdict, self._job.tree, since, unsure=unsure)
         self._state.conclude(state, verdict)
+
+    def _clean_up(self) -> None:
+        """What cannot be removed is no reason to lose the verdict."""
+        try:
+            self._runtime.clean_up()
+        except OSError:
+            complain_of_exception()
 
     def _release_gpus(self) -> None:
         while self._leases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from remote_agent import supervisor as module
 from remote_agent.layout import Layout
 from remote_agent.processes import Identity
-from remote_agent.protocol.job import FAILED, LOST, STARTING, JobSpec
-from remote_agent.runtimes.base import Runtime
+from remote_agent.protocol.job import FAILED, LOST, STARTING, STOPPED, SUCCEEDED, JobSpec
+from remote_agent.runtimes.base import Ending, Runtime
+from remote_agent.stopping import ask_to_stop
 from remote_agent.store import JobStore
 from remote_agent.supervisor import Supervisor, _guarded
 
@@ -97,3 +99,76 @@ def test_a_job_whose_start_was_cut_off_is_ended(store):
     with pytest.raises(OSError, match="gone"):
         Supervisor(store, "job-1", ()).run_recovered(None)
     assert Broken.calls == ["kill"]
+
+
+class Troubled(Broken):
+    """Runs to its end on a host where the operating system refuses this and that."""
+
+    polls: ClassVar[list[object]] = []
+
+    def poll(self, reaped):
+        found = self.polls.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def stop(self, grace_s):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    def kill(self):
+        self.calls.append("kill")
+
+    def clean_up(self):
+        raise OSError(30, "Read-only file system")
+
+
+NO_ROOM = OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def troubled(store, monkeypatch):
+    monkeypatch.setattr(module, "runtime_class", lambda name: Troubled)
+    monkeypatch.setattr(module, "RETRY_POLL_S", 0.0)
+    monkeypatch.setattr(module, "is_alive", lambda process: True)
+    return store
+
+
+def test_an_error_while_watching_does_not_end_a_running_program(troubled, capfd):
+    Troubled.polls[:] = [NO_ROOM, NO_ROOM, Ending(exit_code=0)]
+    _guarded(troubled, "job-1", (), (), Supervisor.run)
+    assert troubled.record("job-1").state == SUCCEEDED
+    assert Troubled.calls == []
+    assert capfd.readouterr().err.count("No space left") == 1
+
+
+def test_what_cannot_be_asked_to_end_is_killed_and_counts_as_stopped(troubled, monkeypatch):
+    monkeypatch.setattr(module, "requested_grace", lambda paths: 0.01)
+    paths = troubled.layout.job("job-1")
+    monkeypatch.setattr(module, "prepare", lambda *others: None)
+
+    def poll(self, reaped):
+        ask_to_stop(paths, 0.01)
+        return Ending(signal=9) if self.calls else None
+
+    monkeypatch.setattr(Troubled, "poll", poll)
+    _guarded(troubled, "job-1", (), (), Supervisor.run)
+    assert troubled.record("job-1").state == STOPPED
+    assert Troubled.calls == ["kill"]
+
+
+def test_gpus_are_free_before_the_verdict_waits_for_room(troubled, monkeypatch):
+    Troubled.polls[:] = [Ending(exit_code=0)]
+    lease, writing = os.pipe()
+    released = []
+    conclude = module.StateWriter.conclude
+
+    def late(self, state, verdict):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(writing)
+        released.append(state)
+        conclude(self, state, verdict)
+
+    monkeypatch.setattr(module.StateWriter, "conclude", late)
+    _guarded(troubled, "job-1", (), (writing,), Supervisor.run)
+    os.close(lease)
+    assert released == [SUCCEEDED]
