@@ -30,7 +30,9 @@ from provisioner.lazy import LazyModule
 if TYPE_CHECKING:
     from provisioner import facts_report, lab, provisioning, trust
     from provisioner import jobs as job_facade
+    from provisioner import pull as pulling
     from provisioner import uninstall as removing
+    from provisioner.agent import patient
     from provisioner.containers import facade, services, ssh_fragment
     from provisioner.containers import on_hosts as containers
     from provisioner.doctor import captured, examine
@@ -47,12 +49,17 @@ else:  # no command needs all of them
     job_facade = LazyModule("provisioner.jobs")
     lab = LazyModule("provisioner.lab")
     provisioning = LazyModule("provisioner.provisioning")
+    patient = LazyModule("provisioner.agent.patient")
+    pulling = LazyModule("provisioner.pull")
     removing = LazyModule("provisioner.uninstall")
     services = LazyModule("provisioner.containers.services")
     ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
     trust = LazyModule("provisioner.trust")
 
 Text = str | None
+
+PULL_ATTEMPTS = 6
+"""In a row without an answer; the pauses between them add up to 15 s."""
 
 CHECKOUT_EXAMPLES = Path(__file__).resolve().parent / "examples"
 INSTALLED_EXAMPLES = Path(sys.prefix) / "share" / "rigup" / "examples"
@@ -445,13 +452,16 @@ def pull(
     """Bring a job's outputs here; run it again to go on where it broke off."""
     one, record = _find(job, host, inventory)
     target = Path(to) if to else Path("outputs") / record.job_id
-    paths = job_facade.with_agent(
-        one, lambda client: job_facade.pull(client, record.job_id, target, terminal.note)
-    )
-    if not paths:
+    with patient.PatientAgent(
+        lambda: job_facade.connect(one), attempts=PULL_ATTEMPTS, on_break=_note_break
+    ) as agent:
+        pulled = pulling.pull(agent, record.job_id, target, terminal.note)
+    for path, reason in pulled.left_out:
+        terminal.note(f"not pulled: {path}: {reason}")
+    if not pulled.files and not pulled.left_out:
         terminal.note(f"{record.job_id} has written nothing into $RIGUP_OUTPUT_DIR")
-    print(f"{len(paths)} file(s) in {target}")
-    return ExitCode.DONE
+    print(f"{len(pulled.files)} file(s) in {target}")
+    return ExitCode.FAILED if pulled.left_out else ExitCode.DONE
 
 
 @command(
@@ -727,15 +737,16 @@ def _find(
 
 
 def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitCode:
-    def on_break(error: RigupError, pause: float) -> None:
-        terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
-
     with terminal.log_writer(raw=raw) as write:
         final = job_facade.follow_to_end(
-            lambda: job_facade.connect(host), job_id, write, offset=offset, on_break=on_break
+            lambda: job_facade.connect(host), job_id, write, offset=offset, on_break=_note_break
         )
     terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
+
+
+def _note_break(error: RigupError, pause: float) -> None:
+    terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
 
 
 def _tunnel(host: Host, name: str, service: services.Service, port: str) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import glob
-import hashlib
 import os
 import re
 import secrets
@@ -20,22 +19,20 @@ from provisioner import mirrors
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.agent.link import CALL_TIMEOUT_S
+from provisioner.agent.patient import Connect, OnBreak, PatientAgent
 from provisioner.containers import engine
 from provisioner.errors import (
     CommandFailed,
     CommandTimeout,
-    ConnectError,
-    ConnectionLost,
     RigupError,
     UsageError,
 )
 from provisioner.home import rigup_home, write_private
 from provisioner.parallel import as_rigup_error, each
-from provisioner.sync import CodeTree, code_root, freeze, local_path
+from provisioner.sync import CodeTree, code_root, freeze
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
 from remote_agent.protocol.job import CONTAINER, DAMAGED, PROCESS, JobRecord, JobSpec
-from remote_agent.protocol.snapshot import OutputFile
 
 T = TypeVar("T")
 
@@ -44,16 +41,12 @@ PerHost: TypeAlias = tuple[Host, T | None, RigupError | None]
 
 LOG_WAIT_S = 20.0
 LOG_CHUNK = 262_144
-PULL_CHUNK = 1 << 20
 CONNECT_PHASES = 4
 """TCP, key exchange, login, channel: each may take the host's connect timeout."""
 AUTO = "auto"
 SMALL_FILE = 1 << 20
-RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 JOB_ID_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
-Connect = Callable[[], AgentClient]
 
 
 @dataclass(frozen=True)
@@ -272,7 +265,7 @@ def follow_log(
     job_id: str,
     *,
     offset: int = 0,
-    on_break: Callable[[RigupError, float], None] | None = None,
+    on_break: OnBreak | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[LogChunk]:
     """Every byte of a job's log from ``offset`` on, once, until the job has ended.
@@ -281,29 +274,17 @@ def follow_log(
     ``on_break`` is told the reason and the pause in seconds. Errors other than a lost, refused or
     silent connection are raised.
     """
-    failures = 0
-    client: AgentClient | None = None
-    try:
+
+    def read(client: AgentClient) -> LogChunk:
+        return client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=LOG_WAIT_S)
+
+    with PatientAgent(reconnect, on_break=on_break, sleep=sleep) as agent:
         while True:
-            try:
-                client = client or reconnect()
-                chunk = client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=LOG_WAIT_S)
-            except (ConnectionLost, ConnectError, CommandTimeout) as error:
-                _drop(client)
-                client = None
-                pause = RETRY_PAUSES_S[min(failures, len(RETRY_PAUSES_S) - 1)]
-                failures += 1
-                if on_break is not None:
-                    on_break(error, pause)
-                sleep(pause)
-                continue
-            failures = 0
+            chunk = agent.call(read)
             offset = chunk.offset + len(chunk.data)
             yield chunk
             if chunk.record.is_final and offset >= chunk.size:
                 return
-    finally:
-        _drop(client)
 
 
 def follow_to_end(
@@ -312,7 +293,7 @@ def follow_to_end(
     write: Callable[[bytes], None],
     *,
     offset: int = 0,
-    on_break: Callable[[RigupError, float], None] | None = None,
+    on_break: OnBreak | None = None,
 ) -> JobRecord:
     """Write every byte of the log once and return the ended job."""
     record: JobRecord | None = None
@@ -331,59 +312,6 @@ def copy_log(client: AgentClient, job_id: str, offset: int, write: Callable[[byt
             return
         write(chunk.data)
         offset = chunk.offset + len(chunk.data)
-
-
-def pull(
-    client: AgentClient, job_id: str, target: Path, progress: Callable[[str], None]
-) -> list[Path]:
-    """Bring a job's outputs into ``target``; a file that is partly there is continued.
-
-    Raises UsageError for a name that would land outside ``target``.
-    """
-    target.mkdir(parents=True, exist_ok=True)
-    pulled = []
-    for output in client.list_outputs(job_id):
-        try:
-            pulled.append(_pull_file(client, job_id, target, output, progress))
-        except (OSError, ValueError) as error:
-            raise RigupError(
-                f"cannot write {output.path!r} below {target}: {error}",
-                remedy="make room or choose another place with --to, then pull again",
-            ) from error
-    return pulled
-
-
-def _pull_file(
-    client: AgentClient,
-    job_id: str,
-    target: Path,
-    output: OutputFile,
-    progress: Callable[[str], None],
-) -> Path:
-    path = local_path(target, output.path)
-    if _is_current(path, output):
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    version = f"{output.path}\0{output.size}\0{output.modified_at}"
-    digest = hashlib.sha256(version.encode()).hexdigest()[:16]
-    partial = path.with_name(f".{digest}.rigup-part")
-    with partial.open("ab") as file:
-        while (offset := file.tell()) < output.size:
-            data = client.read_output(job_id, output.path, offset, PULL_CHUNK)
-            if not data:
-                raise RigupError(f"{output.path} became shorter meanwhile", remedy="pull again")
-            file.write(data[: output.size - offset])
-    os.utime(partial, (output.modified_at, output.modified_at))
-    partial.replace(path)
-    progress(f"{output.path} ({output.size} bytes)")
-    return path
-
-
-def _is_current(path: Path, output: OutputFile) -> bool:
-    if not path.is_file():
-        return False
-    there = path.stat()
-    return there.st_size == output.size and abs(there.st_mtime - output.modified_at) < 1
 
 
 def _job_spec(
@@ -497,8 +425,3 @@ def _mirror_environment(host: Host, *, in_container: bool) -> dict[str, str]:
     """The inventory's mirrors; an image names its own authorities."""
     bundle = {} if in_container else mirrors.bundle_environment(host.mirrors)
     return {**mirrors.environment(host.mirrors), **bundle}
-
-
-def _drop(client: AgentClient | None) -> None:
-    if client is not None:
-        client.close()

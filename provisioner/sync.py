@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NoReturn
 
 from provisioner.errors import UsageError
@@ -74,24 +74,6 @@ def freeze(root: Path, script: Path) -> CodeTree:
         if entry.digest is not None:
             files[entry.digest] = root / name
     return CodeTree(root, tuple(entries), files)
-
-
-def local_path(target: Path, remote: str) -> Path:
-    """Where an output lands below ``target``.
-
-    Raises UsageError for a path that would leave it, by ``..``, an absolute path or a symlink
-    that already lies there.
-    """
-    parts = PurePosixPath(remote).parts
-    if not parts or remote.startswith("/") or ".." in parts or "\0" in remote:
-        raise UsageError(f"the host names an output outside the target: {remote!r}")
-    path = target.joinpath(*parts)
-    if not path.parent.resolve().is_relative_to(target.resolve()) or path.is_symlink():
-        raise UsageError(
-            f"{path} leads outside {target} through a symbolic link",
-            remedy="pull into an empty directory with --to",
-        )
-    return path
 
 
 def _git_top(directory: Path) -> Path | None:

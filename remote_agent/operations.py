@@ -12,11 +12,12 @@ from remote_agent.faults import AgentFault, complain
 from remote_agent.layout import Layout
 from remote_agent.logs import read_log
 from remote_agent.metrics.sampler import Sampler
-from remote_agent.outputs import page_of_outputs, read_output
+from remote_agent.outputs import hash_output, output_roots, page_of_outputs, read_output
 from remote_agent.processes import boot_id, find_supervisor
 from remote_agent.protocol.job import DAMAGED, QUEUED, STOPPED, JobRecord, JobSpec, Verdict
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
+from remote_agent.protocol.values import MAX_INT
 from remote_agent.reconcile import reconcile, reconcile_record
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
@@ -130,15 +131,23 @@ class Operations:
         )
 
     def op_list_outputs(self, request: Request) -> Answer:
-        root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs
-        page, more = page_of_outputs(root, str(request.args.get("after", "")))
+        after = str(request.args.get("after", ""))
+        page, more = page_of_outputs(self._output_roots(request), after)
         return {"more": more}, to_payload([found.to_json() for found in page])
 
     def op_read_output(self, request: Request) -> Answer:
-        root = self._layout.job(self.store.record(_job_id(request)).job_id).outputs
         path = _argument(request, "path", str)
         offset, limit = int(_number(request, "offset", 0)), int(_number(request, "limit", 1 << 20))
-        return {}, read_output(root, path, offset, limit)
+        return read_output(self._output_roots(request), path, offset, limit)
+
+    def op_hash_output(self, request: Request) -> Steps:
+        path = _argument(request, "path", str)
+        offset, length = int(_number(request, "offset", 0)), int(_number(request, "length", 0))
+        return hash_output(self._output_roots(request), path, offset, length)
+
+    def _output_roots(self, request: Request) -> List[str]:
+        record = self.store.record(_job_id(request))
+        return output_roots(record.spec, self._layout.job(record.job_id))
 
     def op_missing_blobs(self, request: Request) -> Answer:
         """Payload: digests or [digest, size] pairs; in the answer the absent ones -> bytes
@@ -250,7 +259,7 @@ def _argument(request: Request, name: str, kind: Type[T]) -> T:
 
 def _number(request: Request, name: str, default: float) -> float:
     value = request.args.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < MAX_INT:
         raise AgentFault("bad-request", "%s: %r must be a number" % (request.op, name))
     return value
 

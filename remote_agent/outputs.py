@@ -1,82 +1,209 @@
-"""The files a job leaves under its outputs directory; nothing outside of it can be reached."""
+"""What a job leaves under its outputs directory; nothing outside of it can be reached."""
 
 from __future__ import annotations
 
 import errno
+import heapq
 import os
+import stat
 from itertools import islice
-from typing import Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from remote_agent.faults import AgentFault
-from remote_agent.protocol.snapshot import OutputFile
+from remote_agent.layout import JobPaths
+from remote_agent.protocol.job import JobSpec
+from remote_agent.protocol.snapshot import SKIPPED, SYMLINK, OutputFile
+from remote_agent.sha import sha256
+from remote_agent.tasks import Steps, Wait
+from remote_agent.workspace import working_directory
 
 MAX_CHUNK = 4 << 20
+PAGE = 10000
+MAX_DEPTH = 200
+"""Directories in directories. A path of more could not be opened on most systems (PATH_MAX)."""
 CONFINED = os.O_NOFOLLOW | os.O_CLOEXEC
 
+KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
 
-PAGE = 10000
+
+def output_roots(spec: JobSpec, paths: JobPaths) -> List[str]:
+    """The job's outputs directory, and every plain directory that the program put in the place of
+    the links to it."""
+    links = {
+        os.path.join(directory, "outputs")
+        for directory in (paths.work, working_directory(spec, paths))
+    }
+    replaced = (path for path in sorted(links) if os.path.isdir(path) and not os.path.islink(path))
+    return [paths.outputs, *replaced]
 
 
-def list_outputs(root: str) -> Iterator[OutputFile]:
-    """Regular files below ``root``, symlinks neither followed nor listed, sorted by name."""
-    return _walk(root, "")
-
-
-def page_of_outputs(root: str, after: str, limit: int = PAGE) -> Tuple[List[OutputFile], bool]:
-    """Up to ``limit`` files that come after the path ``after`` ("": from the first one), and
+def page_of_outputs(
+    roots: Sequence[str], after: str, limit: int = PAGE
+) -> Tuple[List[OutputFile], bool]:
+    """Up to ``limit`` outputs that come after the path ``after`` ("": from the first one), and
     whether there are more."""
     start = after.split("/") if after else []
-    following = (found for found in list_outputs(root) if found.path.split("/") > start)
+    following = (found for found in list_outputs(roots) if found.path.split("/") > start)
     page = list(islice(following, limit + 1))
     return page[:limit], len(page) > limit
 
 
-def read_output(root: str, path: str, offset: int, limit: int) -> bytes:
-    """Bytes of one file. Raises AgentFault ``outside-outputs`` or ``no-such-output``."""
-    parts = path.split("/")
-    if any(part in ("", ".", "..") or "\0" in part for part in parts):
-        raise AgentFault("outside-outputs", "%r is not a plain relative path" % path)
+def list_outputs(roots: Sequence[str]) -> Iterator[OutputFile]:
+    """Files and symlinks below the roots, and what cannot be read with the reason, sorted by
+    their parts. Of two with one path, that of the first root counts."""
+    merged = heapq.merge(
+        *(_walk(root) for root in roots), key=lambda output: output.path.split("/")
+    )
+    previous = None
+    for output in merged:
+        if output.path != previous:
+            yield output
+        previous = output.path
+
+
+def read_output(
+    roots: Sequence[str], path: str, offset: int, limit: int
+) -> Tuple[Dict[str, Any], bytes]:
+    """Bytes of one file, with its identity when they were read.
+
+    ``hole``: so many bytes from ``offset`` on are zero and lie on no disk; none are sent.
+    ``whole``: these are all bytes of the file, and nobody changed them while they were read.
+    Raises AgentFault ``outside-outputs``, ``no-such-output`` or ``io-error``.
+    """
     if offset < 0 or limit <= 0:
         raise AgentFault("bad-request", "bad offset %d or limit %d" % (offset, limit))
-    fd = _open_below(root, parts, path)
+    fd = _open(roots, path)
     try:
-        return os.pread(fd, min(limit, MAX_CHUNK), offset)
+        hole = _hole(fd, offset)
+        length = 0 if hole else min(limit, MAX_CHUNK)
+        data = os.pread(fd, length, offset)
+        size = os.fstat(fd).st_size
+        whole = offset == 0 and len(data) == size and os.pread(fd, length, 0) == data
+        result = {"identity": identity(os.fstat(fd)), "size": size, "hole": hole, "whole": whole}
+        return result, data
+    except OSError as error:
+        raise AgentFault("io-error", "%r: %s" % (path, error.strerror)) from None
     finally:
         os.close(fd)
 
 
-def _walk(directory: str, prefix: str) -> Iterator[OutputFile]:
+def hash_output(roots: Sequence[str], path: str, offset: int, length: int) -> Steps:
+    """Answers with the SHA-256 of a part of a file and the file's identity. Raises as
+    :func:`read_output` does."""
+    digest, end = sha256(), offset + length
+    fd = _open(roots, path)
     try:
-        entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-    except (FileNotFoundError, PermissionError):
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(entry.path, prefix + entry.name + "/")
-        elif entry.is_file(follow_symlinks=False):
-            status = entry.stat(follow_symlinks=False)
-            yield OutputFile(prefix + entry.name, status.st_size, status.st_mtime)
+        while offset < end:
+            data = os.pread(fd, min(MAX_CHUNK, end - offset), offset)
+            if not data:
+                break
+            digest.update(data)
+            offset += len(data)
+            yield Wait(0.0)
+        return {"sha256": digest.hexdigest(), "identity": identity(os.fstat(fd))}, b""
+    except OSError as error:
+        raise AgentFault("io-error", "%r: %s" % (path, error.strerror)) from None
+    finally:
+        os.close(fd)
 
 
-def _open_below(root: str, parts: list[str], path: str) -> int:
-    """Open step by step, refusing a symlink at every step."""
+def identity(status: os.stat_result) -> str:
+    """Changes whenever the file is replaced or written to."""
+    parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    return ":".join(map(str, parts))
+
+
+def _walk(root: str) -> Iterator[OutputFile]:
+    stack = [iter(_entries(root))]
+    names: List[str] = []
+    while stack:
+        entry = next(stack[-1], None)
+        if entry is None:
+            stack.pop()
+            names[len(stack) - 1 :] = []
+            continue
+        names[len(stack) - 1 :] = [entry.name]
+        path = "/".join(names)
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                yield _described(entry, path)
+            elif len(names) >= MAX_DEPTH:
+                yield _skipped(path, "over %d directories in one another" % MAX_DEPTH)
+            else:
+                stack.append(iter(_entries(entry.path)))
+        except FileNotFoundError:
+            continue  # it vanished just now
+        except OSError as error:
+            yield _skipped(path, error.strerror or str(error))
+
+
+def _entries(directory: str) -> List["os.DirEntry[str]"]:
+    with os.scandir(directory) as found:
+        return sorted(found, key=lambda entry: entry.name)
+
+
+def _described(entry: "os.DirEntry[str]", path: str) -> OutputFile:
+    status = entry.stat(follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode):
+        return OutputFile(path, status.st_size, status.st_mtime, identity=identity(status))
+    if stat.S_ISLNK(status.st_mode):
+        return OutputFile(path, 0, status.st_mtime, SYMLINK, os.readlink(entry.path))
+    kind = next((name for is_kind, name in KINDS if is_kind(status.st_mode)), "no file")
+    return _skipped(path, kind)
+
+
+def _skipped(path: str, reason: str) -> OutputFile:
+    return OutputFile(path, 0, 0.0, SKIPPED, reason=reason)
+
+
+def _open(roots: Sequence[str], path: str) -> int:
+    parts = path.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in parts):
+        raise AgentFault("outside-outputs", "%r is not a plain relative path" % path)
+    problem = None
+    for root in roots:
+        try:
+            return _open_below(root, parts)
+        except OSError as error:
+            problem = problem or error
+    raise _refusal(problem or FileNotFoundError(), path)
+
+
+def _open_below(root: str, parts: Sequence[str]) -> int:
+    """Open step by step, refusing a symlink at every step. Only a regular file is given back."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | CONFINED)
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         flags = os.O_RDONLY | CONFINED | (os.O_NONBLOCK if last else os.O_DIRECTORY)
         try:
             following = os.open(part, flags, dir_fd=fd)
-        except OSError as error:
-            raise _refusal(error, path) from None
         finally:
             os.close(fd)
         fd = following
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file")
     return fd
+
+
+def _hole(fd: int, offset: int) -> int:
+    """How many bytes from ``offset`` on lie on no disk; 0 also where the system cannot tell."""
+    try:
+        return os.lseek(fd, offset, os.SEEK_DATA) - offset
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # no data from here on
+            return 0
+        return max(0, os.fstat(fd).st_size - offset)
 
 
 def _refusal(error: OSError, path: str) -> AgentFault:
     if error.errno in (errno.ELOOP, errno.EMLINK):
         return AgentFault("outside-outputs", "%r leads through a symlink" % path)
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in (None, errno.ENOENT, errno.ENOTDIR):
         return AgentFault("no-such-output", "the job has no output %r" % path)
     return AgentFault("io-error", "%r: %s" % (path, error.strerror))

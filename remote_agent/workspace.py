@@ -53,13 +53,20 @@ def own_variables(spec: JobSpec, paths: JobPaths, gpus: Sequence[Gpu]) -> Dict[s
 
 
 def _link_outputs(directory: str, paths: JobPaths) -> None:
-    """``outputs`` in the working directory leads to the job's own, unless the code has one."""
+    """``outputs`` in the working directory leads to the job's own. What the code has there is
+    moved into it first, so the program finds it, and what it writes is kept."""
     if not os.path.isdir(directory):
         raise CouldNotStart(
             "the code has no directory %s" % os.path.relpath(directory, paths.work),
             "start the job from a directory that is part of the code",
         )
     link = os.path.join(directory, "outputs")
+    if os.path.isdir(link) and not os.path.islink(link):
+        for name in os.listdir(link):
+            if not os.path.lexists(os.path.join(paths.outputs, name)):
+                os.rename(os.path.join(link, name), os.path.join(paths.outputs, name))
+        if not os.listdir(link):
+            os.rmdir(link)
     if not os.path.lexists(link):
         os.symlink(os.path.relpath(paths.outputs, directory), link)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,12 +23,19 @@ from remote_agent.protocol.messages import (
     to_payload,
 )
 from remote_agent.protocol.sample import Sample
-from remote_agent.protocol.snapshot import OutputFile, SnapshotEntry, canonical, check_entries
+from remote_agent.protocol.snapshot import (
+    FILE,
+    OutputFile,
+    SnapshotEntry,
+    canonical,
+    check_entries,
+)
 from remote_agent.protocol.values import ProtocolError, Value, check_count
 
 LOG_LIMIT = 262144
 OUTPUT_LIMIT = 1 << 20
 MAX_OUTPUTS = 1_000_000
+NUMBER = re.compile(r"-?[0-9]{1,20}")
 PART = 4 << 20
 """Bytes of a blob per message."""
 PARTS_IN_FLIGHT = 4
@@ -54,6 +62,50 @@ class MissingBlobs(Value):
     def check(self) -> None:
         for count in self.blobs.values():
             check_count(count, "bytes")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A version of a file on the host: see ``identity`` in ``remote_agent/outputs.py``."""
+
+    size: int
+    modified_ns: int
+
+
+def read_identity(text: str) -> Identity:
+    """Raises ProtocolError."""
+    parts = text.split(":")
+    if len(parts) != 5 or not all(NUMBER.fullmatch(part) for part in parts):
+        raise ProtocolError(f"{text[:80]!r} is not the identity of a file")
+    return Identity(int(parts[2]), int(parts[3]))
+
+
+@dataclass(frozen=True)
+class OutputPart(Value):
+    """Bytes of an output file of one version. ``hole``: so many bytes of zeros come instead.
+    ``whole``: these bytes are the file, and nobody changed it meanwhile."""
+
+    identity: str
+    size: int
+    data: bytes = field(repr=False)
+    hole: int = 0
+    whole: bool = False
+
+    def check(self) -> None:
+        if read_identity(self.identity).size != self.size:
+            raise ProtocolError("a file of two sizes")
+        check_count(self.hole, "hole", self.size)
+
+
+@dataclass(frozen=True)
+class OutputHash(Value):
+    """``sha256`` in hex digits, of a part of a file of this version."""
+
+    sha256: str
+    identity: str
+
+    def check(self) -> None:
+        read_identity(self.identity)
 
 
 @dataclass(frozen=True)
@@ -154,6 +206,9 @@ class AgentClient:
             reply = self._link.call("list_outputs", {"job_id": job_id, "after": after})
             with self._understood():
                 page = [OutputFile.from_json(row) for row in rows_from_payload(reply.payload)]
+                for output in page:
+                    if output.kind == FILE and read_identity(output.identity).size != output.size:
+                        raise ProtocolError("a file of two sizes")
             self._check_page(after, page)
             found += page
             if len(found) > MAX_OUTPUTS:
@@ -170,10 +225,24 @@ class AgentClient:
 
     def read_output(
         self, job_id: str, path: str, offset: int = 0, limit: int = OUTPUT_LIMIT
-    ) -> bytes:
-        """Up to ``limit`` bytes of an output file; empty at its end."""
+    ) -> OutputPart:
+        """Up to ``limit`` bytes of an output file; without bytes and hole at its end.
+
+        AgentError codes: ``no-such-output``, ``outside-outputs``, ``io-error``.
+        """
         arguments = {"job_id": job_id, "path": path, "offset": offset, "limit": limit}
-        return self._link.call("read_output", arguments).payload
+        reply = self._link.call("read_output", arguments)
+        with self._understood():
+            part = OutputPart.from_json({**reply.result, "data": reply.payload})
+        if len(part.data) > limit or offset + part.hole + len(part.data) > part.size:
+            raise self._nonsense(f"more bytes of {path!r} than there are")
+        return part
+
+    def hash_output(self, job_id: str, path: str, offset: int, length: int) -> OutputHash:
+        """The SHA-256 of a part of an output file. AgentError codes as for :meth:`read_output`."""
+        arguments = {"job_id": job_id, "path": path, "offset": offset, "length": length}
+        with self._understood():
+            return OutputHash.from_json(self._link.call("hash_output", arguments).result)
 
     def missing_blobs(
         self, digests: Iterable[str], sizes: Mapping[str, int] | None = None

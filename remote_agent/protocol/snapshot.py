@@ -24,17 +24,30 @@ class SnapshotEntry(Value):
     target: Optional[str] = None
 
 
+FILE = "file"
+SYMLINK = "symlink"
+SKIPPED = "skipped"
+"""Kinds of outputs. A skipped one cannot be read; ``reason`` says why."""
+
+
 @dataclass(frozen=True)
 class OutputFile(Value):
-    """A file that a job wrote under its outputs; ``modified_at`` in seconds since the epoch."""
+    """What a job left under its outputs. ``modified_at`` in seconds since the epoch; ``target``:
+    where a symlink leads. ``identity`` changes whenever a file is replaced or written to."""
 
     path: str
     size: int
     modified_at: float = 0.0
+    kind: str = FILE
+    target: Optional[str] = None
+    reason: str = ""
+    identity: str = ""
 
     def check(self) -> None:
         check_path(self.path)
         check_count(self.size, "size")
+        if self.kind not in (FILE, SYMLINK, SKIPPED):
+            raise ProtocolError("%r is no kind of output" % self.kind[:80])
 
 
 def canonical(entries: Iterable[SnapshotEntry]) -> bytes:

@@ -174,7 +174,7 @@ def test_log_is_byte_exact_across_reconnects(bench, until, python):
             bench.sessions[-1].process.kill()
             client = bench.connect()
     assert chunk.is_last
-    assert client.read_output("job-chatty", "sum").decode() == seen.hexdigest()
+    assert client.read_output("job-chatty", "sum").data.decode() == seen.hexdigest()
 
 
 def test_long_poll_answers_as_soon_as_there_is_something(agent, shell, tmp_path, until):

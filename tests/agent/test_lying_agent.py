@@ -109,7 +109,7 @@ def test_a_job_list_of_nonsense_is_refused(payload: bytes) -> None:
 
 def _endless(pages: Callable[[Request], list[str]]) -> AgentClient:
     def answer(request: Request) -> bytes:
-        rows = [{"path": path, "size": 1, "modified_at": 1.0} for path in pages(request)]
+        rows = [{"path": path, "size": 1, "identity": "7:1:1:1:1"} for path in pages(request)]
         return encode_message(Reply(request.id, result={"more": True}, payload=to_payload(rows)))
 
     return AgentClient(ScriptedSession(encode_message(HELLO), answer), "evil", call_timeout_s=5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -23,10 +22,9 @@ from provisioner.errors import (
     RigupError,
     UsageError,
 )
-from provisioner.jobs import find, find_script, follow_log, follow_to_end, new_job_id, on_each, pull
+from provisioner.jobs import find, find_script, follow_log, follow_to_end, new_job_id, on_each
 from provisioner.mirrors import CA_BUNDLE
 from remote_agent.protocol.job import JOB_ID, JobRecord, JobSpec
-from remote_agent.protocol.snapshot import OutputFile
 
 JOB = "train-0101-000000-abcd"
 
@@ -208,105 +206,6 @@ class TestFollow:
         ended = follow_to_end(Line(agent).connect, JOB, written.append)  # type: ignore[arg-type]
         assert ended.state == "stopped"
         assert b"".join(written) == LOG
-
-
-class OutputAgent:
-    """An agent with output files; ``breaks`` after that many reads."""
-
-    def __init__(self, files: dict[str, bytes], *, at: float = 1000.0) -> None:
-        self.files = files
-        self.at = at
-        self.breaks: int | None = None
-        self.reads: list[tuple[str, int]] = []
-
-    def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
-        return tuple(OutputFile(name, len(data), self.at) for name, data in self.files.items())
-
-    def read_output(self, job_id: str, path: str, offset: int, limit: int) -> bytes:
-        if self.breaks is not None and len(self.reads) >= self.breaks:
-            raise ConnectionLost("lost")
-        self.reads.append((path, offset))
-        return self.files[path][offset : offset + min(limit, 100)]
-
-
-def bring(agent: OutputAgent, target: Path) -> list[str]:
-    """Pulled files as the progress tells them."""
-    told: list[str] = []
-    pull(agent, JOB, target, told.append)  # type: ignore[arg-type]
-    return [text.split(" ")[0] for text in told]
-
-
-class TestPull:
-    data = os.urandom(450)
-
-    def test_files_with_their_times(self, tmp_path: Path) -> None:
-        agent = OutputAgent({"model/a.bin": self.data, "empty": b""})
-        assert bring(agent, tmp_path / "new") == ["model/a.bin", "empty"]
-        path = tmp_path / "new" / "model" / "a.bin"
-        assert path.read_bytes() == self.data
-        assert path.stat().st_mtime == 1000.0
-        assert (tmp_path / "new" / "empty").read_bytes() == b""
-
-    def test_what_is_there_already_is_not_read_again(self, tmp_path: Path) -> None:
-        agent = OutputAgent({"a": self.data})
-        bring(agent, tmp_path)
-        agent.reads.clear()
-        assert bring(agent, tmp_path) == []
-        assert agent.reads == []
-
-    def test_a_broken_pull_goes_on_where_it_stopped(self, tmp_path: Path) -> None:
-        agent = OutputAgent({"a": self.data})
-        agent.breaks = 2
-        with pytest.raises(ConnectionLost):
-            bring(agent, tmp_path)
-        assert not (tmp_path / "a").exists(), "a half file never has the file's name"
-        agent.breaks = None
-        agent.reads.clear()
-        assert bring(agent, tmp_path) == ["a"]
-        assert agent.reads[0] == ("a", 200)
-        assert (tmp_path / "a").read_bytes() == self.data
-        assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-    def test_a_file_that_changed_meanwhile_is_not_glued_to_its_old_half(
-        self, tmp_path: Path
-    ) -> None:
-        agent = OutputAgent({"a": self.data})
-        agent.breaks = 2
-        with pytest.raises(ConnectionLost):
-            bring(agent, tmp_path)
-        newer = OutputAgent({"a": bytes(450)}, at=2000.0)
-        bring(newer, tmp_path)
-        assert (tmp_path / "a").read_bytes() == bytes(450)
-
-    def test_a_newer_version_replaces_the_older(self, tmp_path: Path) -> None:
-        bring(OutputAgent({"a": b"old"}), tmp_path)
-        bring(OutputAgent({"a": b"new"}, at=2000.0), tmp_path)
-        assert (tmp_path / "a").read_bytes() == b"new"
-
-    def test_a_file_that_grows_is_taken_as_it_was_listed(self, tmp_path: Path) -> None:
-        class Growing(OutputAgent):
-            def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
-                return (OutputFile("a", 150, 1000.0),)
-
-        bring(Growing({"a": self.data}), tmp_path)
-        assert (tmp_path / "a").read_bytes() == self.data[:150]
-
-    def test_a_file_that_shrank_is_an_error_with_a_remedy(self, tmp_path: Path) -> None:
-        class Shrunk(OutputAgent):
-            def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
-                return (OutputFile("a", 1000, 1000.0),)
-
-        with pytest.raises(RigupError, match="became shorter") as raised:
-            bring(Shrunk({"a": self.data}), tmp_path)
-        assert raised.value.remedy == "pull again"
-        assert not (tmp_path / "a").exists()
-
-    @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", ""])
-    def test_a_hostile_name_lands_nowhere(self, tmp_path: Path, name: str) -> None:
-        target = tmp_path / "target"
-        with pytest.raises(UsageError, match="outside the target"):
-            bring(OutputAgent({name: b"x"}), target)
-        assert [path.name for path in tmp_path.rglob("*")] == ["target"]
 
 
 class TestFind:

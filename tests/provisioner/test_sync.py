@@ -9,12 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from provisioner import sync
 from provisioner.errors import UsageError
-from provisioner.sync import CodeTree, code_root, freeze, local_path
+from provisioner.sync import CodeTree, code_root, freeze
 from remote_agent.protocol.snapshot import check_entries
 
 
@@ -246,51 +244,6 @@ def test_a_file_that_vanishes_meanwhile_is_an_error(
     monkeypatch.setattr(Path, "is_file", lambda path: path.name == "file")
     with pytest.raises(UsageError, match=r"cannot read .*file: No such file"):
         frozen(tmp_path)
-
-
-class TestLocalPath:
-    @pytest.mark.parametrize(
-        "remote",
-        [
-            *("", ".", "..", "../x", "a/../../x", "/etc/passwd", "//x", "a/..", "a\0b"),
-            *("./..", "a/b/../../../x"),
-        ],
-    )
-    def test_a_name_that_leads_outside(self, tmp_path: Path, remote: str) -> None:
-        with pytest.raises(UsageError, match="outside the target"):
-            local_path(tmp_path, remote)
-
-    def test_a_symlink_that_leads_outside(self, tmp_path: Path) -> None:
-        target = tmp_path / "target"
-        target.mkdir()
-        (target / "out").symlink_to(tmp_path)
-        (target / "file").symlink_to(tmp_path / "other")
-        for remote in ("out/x", "out/deeper/x", "file"):
-            with pytest.raises(UsageError, match="symbolic link") as raised:
-                local_path(target, remote)
-            assert "--to" in str(raised.value.remedy)
-
-    def test_a_target_that_is_itself_a_symlink(self, tmp_path: Path) -> None:
-        (tmp_path / "real").mkdir()
-        (tmp_path / "link").symlink_to("real")
-        assert local_path(tmp_path / "link", "a/b") == tmp_path / "link" / "a" / "b"
-
-    @settings(max_examples=300, deadline=None)
-    @given(
-        st.lists(
-            st.sampled_from(["..", ".", "/", "a", "\0", "\\", "~", "", " ", "link", "C:", "…"])
-            | st.text(max_size=4),
-            max_size=8,
-        ).map(lambda parts: "/".join(parts))
-    )
-    def test_whatever_a_host_names_stays_below_the_target(self, remote: str) -> None:
-        target = Path("/nowhere/target")
-        try:
-            path = local_path(target, remote)
-        except UsageError:
-            return
-        assert Path(os.path.normpath(path)).is_relative_to(target)
-        assert path != target
 
 
 def test_a_script_in_the_home_directory_itself_is_refused(

@@ -88,7 +88,9 @@ def answer(**result: Any) -> Callable[[Request], None]:
 
 
 def outputs(*paths: Any) -> Callable[[Request], None]:
-    rows = [{"path": path, "size": 4, "modified_at": 1.0} for path in paths]
+    rows = [
+        {"path": path, "size": 4, "modified_at": 1.0, "identity": "7:1:4:1:1"} for path in paths
+    ]
     return lambda request: reply(request, {"more": True}, rows)
 
 
