@@ -59,7 +59,7 @@ def look_at_jobs(situation: Situation) -> Iterator[Finding]:
     if jobs.damaged:
         yield found(
             "jobs-damaged",
-            "warning",
+            "unread",
             "jobs",
             "the state of a job cannot be read",
             evidence=", ".join(jobs.damaged),
