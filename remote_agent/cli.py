@@ -52,8 +52,8 @@ def _serve(options: Dict[str, str]) -> int:
 
 
 def _supervise(options: Dict[str, str]) -> int:
+    from remote_agent.claim import supervise
     from remote_agent.runtimes.base import Gpu
-    from remote_agent.supervisor import supervise
 
     gpus = [Gpu.from_word(word) for word in options.get("gpus", "").split(",") if word]
     leases = [int(word) for word in options.get("leases", "").split(",") if word]
@@ -69,7 +69,7 @@ def _supervise(options: Dict[str, str]) -> int:
 
 
 def _recover(options: Dict[str, str]) -> int:
-    from remote_agent.supervisor import recover
+    from remote_agent.claim import recover
 
     recover(_layout(options), options["job"])
     return 0

@@ -14,7 +14,7 @@ from remote_agent.protocol.job import FAILED, LOST, STARTING, STOPPED, SUCCEEDED
 from remote_agent.runtimes.base import Ending, Runtime
 from remote_agent.stopping import ask_to_stop
 from remote_agent.store import JobStore
-from remote_agent.supervisor import Supervisor, _guarded
+from remote_agent.supervisor import Supervisor, guarded
 
 
 class NoTree:
@@ -81,7 +81,7 @@ def store(tmp_path, monkeypatch):
 
 
 def test_the_runtime_is_killed_and_cleaned_up(store):
-    _guarded(store, "job-1", (), (), Supervisor.run)
+    guarded(store, "job-1", (), (), Supervisor.run)
     assert Broken.calls == ["kill", "clean_up"]
     record = store.record("job-1")
     assert record.state == LOST
@@ -90,7 +90,7 @@ def test_the_runtime_is_killed_and_cleaned_up(store):
 
 def test_breaking_at_the_start_is_a_failure_to_start(store):
     Broken.calls.append("no-start")
-    _guarded(store, "job-1", (), (), Supervisor.run)
+    guarded(store, "job-1", (), (), Supervisor.run)
     assert Broken.calls == ["no-start", "kill", "clean_up"]
     assert store.record("job-1").state == FAILED
 
@@ -135,7 +135,7 @@ def troubled(store, monkeypatch):
 
 def test_an_error_while_watching_does_not_end_a_running_program(troubled, capfd):
     Troubled.polls[:] = [NO_ROOM, NO_ROOM, Ending(exit_code=0)]
-    _guarded(troubled, "job-1", (), (), Supervisor.run)
+    guarded(troubled, "job-1", (), (), Supervisor.run)
     assert troubled.record("job-1").state == SUCCEEDED
     assert Troubled.calls == []
     assert capfd.readouterr().err.count("No space left") == 1
@@ -151,7 +151,7 @@ def test_what_cannot_be_asked_to_end_is_killed_and_counts_as_stopped(troubled, m
         return Ending(signal=9) if self.calls else None
 
     monkeypatch.setattr(Troubled, "poll", poll)
-    _guarded(troubled, "job-1", (), (), Supervisor.run)
+    guarded(troubled, "job-1", (), (), Supervisor.run)
     assert troubled.record("job-1").state == STOPPED
     assert Troubled.calls == ["kill"]
 
@@ -169,6 +169,6 @@ def test_gpus_are_free_before_the_verdict_waits_for_room(troubled, monkeypatch):
         conclude(self, state, verdict)
 
     monkeypatch.setattr(module.StateWriter, "conclude", late)
-    _guarded(troubled, "job-1", (), (writing,), Supervisor.run)
+    guarded(troubled, "job-1", (), (writing,), Supervisor.run)
     os.close(lease)
     assert released == [SUCCEEDED]
