@@ -134,4 +134,7 @@ def test_stop_wakes_a_supervisor_that_somebody_has_stopped(job):
 
 
 def marked(pid: int, job_id: str) -> bool:
-    return f"RIGUP_JOB_ID={job_id}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    try:
+        return f"RIGUP_JOB_ID={job_id}".encode() in Path(f"/proc/{pid}/environ").read_bytes()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False  # gone, or another user's

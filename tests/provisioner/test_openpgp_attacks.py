@@ -84,7 +84,7 @@ def imported(key: bytes, home: Path) -> tuple[list[str], list[str]]:
         told = gpg("--list-keys", "--with-colons", "--with-subkey-fingerprint").decode()
     finally:
         gpg.stop()
-        shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)  # gpg-agent deletes its sockets meanwhile
     found: dict[str, list[str]] = {"pub": [], "sub": []}
     kind = ""
     for line in told.splitlines():
