@@ -26,9 +26,10 @@ from provisioner import arguments, outcome, show, show_hosts, terminal
 from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.lazy import LazyModule
+from provisioner.text import printable
 
 if TYPE_CHECKING:
-    from provisioner import facts_report, lab, provisioning, trust
+    from provisioner import facts_report, lab, provisioning, show_code, sync, trust
     from provisioner import jobs as job_facade
     from provisioner import pull as pulling
     from provisioner import uninstall as removing
@@ -52,6 +53,7 @@ else:  # no command needs all of them
     patient = LazyModule("provisioner.agent.patient")
     pulling = LazyModule("provisioner.pull")
     removing = LazyModule("provisioner.uninstall")
+    show_code = LazyModule("provisioner.show_code")
     services = LazyModule("provisioner.containers.services")
     ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
     trust = LazyModule("provisioner.trust")
@@ -304,6 +306,7 @@ def doctor(
         "follow": "print the log until the job ends",
         "env": "NAME=VALUE, or NAME to take it from here; may be repeated",
         "name": "a name for the job (default: the script's)",
+        "dry-run": "show the command and the files that would travel; start nothing",
         "host": "host name",
         "inventory": HOSTS_HELP["inventory"],
         **JSON_HELP,
@@ -319,6 +322,7 @@ def train(
     follow: bool = False,
     env: Sequence[str] | None = None,  # another default and Invoke would take no list
     name: Text = None,
+    dry_run: bool = False,
     inventory: Text = None,
     json: bool = False,
 ) -> int:
@@ -332,7 +336,11 @@ def train(
         environment=arguments.environment(env or ()),
         name=name,
     )
-    record = job_facade.train(one, request)
+    tree = job_facade.freeze_code(request)
+    if dry_run:
+        return _show_dry_run(one, request, tree, json)
+    terminal.note(show_code.summary(tree))
+    record = job_facade.train(one, request, tree)
     if json:
         print(show.as_json({"host": one.name, "job": record}))
     else:
@@ -398,7 +406,7 @@ def logs(
         return _follow(one, record.job_id, offset, raw=raw)
     with terminal.log_writer(raw=raw) as write:
         job_facade.with_agent(
-            one, lambda client: job_facade.copy_log(client, record.job_id, offset, write)
+            one, lambda client: job_facade.copy_log(client, record.job_id, offset, write, _note_cut)
         )
     return ExitCode.DONE
 
@@ -736,10 +744,37 @@ def _find(
     return one, record
 
 
+def _show_dry_run(
+    host: Host, request: job_facade.Request, tree: sync.CodeTree, json: bool
+) -> ExitCode:
+    words = ["python", request.script.argument, *request.arguments]
+    plan = {
+        "host": host.name,
+        "directory": request.script.directory,
+        "gpus": "one where there is one" if request.gpus is None else request.gpus,
+        "runtime": request.runtime,
+    }
+    if json:
+        print(show.as_json({**plan, "command": words, "code": show_code.plain(tree)}))
+        return ExitCode.DONE
+    shown = {"command": shlex.join(words), **plan}
+    lines = [f"{name:<9}  {value}" for name, value in shown.items() if value != ""]
+    print("\n".join(map(printable, map(str, lines))))
+    print(show_code.summary(tree))
+    print(show_code.listing(tree))
+    terminal.note("nothing was sent or started (--dry-run)")
+    return ExitCode.DONE
+
+
 def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitCode:
     with terminal.log_writer(raw=raw) as write:
         final = job_facade.follow_to_end(
-            lambda: job_facade.connect(host), job_id, write, offset=offset, on_break=_note_break
+            lambda: job_facade.connect(host),
+            job_id,
+            write,
+            offset=offset,
+            on_break=_note_break,
+            on_cut=_note_cut,
         )
     terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
@@ -747,6 +782,13 @@ def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitC
 
 def _note_break(error: RigupError, pause: float) -> None:
     terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
+
+
+def _note_cut(read: int, left: int) -> None:
+    terminal.note(
+        f"the job made its log shorter: {read} bytes were read, {left} are left; "
+        "what follows is the new log from its beginning"
+    )
 
 
 def _tunnel(host: Host, name: str, service: services.Service, port: str) -> int:

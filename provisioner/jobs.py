@@ -49,6 +49,14 @@ SMALL_FILE = 1 << 20
 JOB_ID_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
+OnCut = Callable[[int, int], None]
+"""Told how many bytes were read of a log, and how many it has now, which are fewer."""
+
+
+def _ignore_cut(read: int, left: int) -> None:
+    return
+
+
 @dataclass(frozen=True)
 class Script:
     """A script to run. ``root`` is what travels with it; ``started_in`` becomes the job's working
@@ -85,6 +93,10 @@ class Request:
     runtime: str = AUTO
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.runtime not in (AUTO, PROCESS, CONTAINER):
+            raise UsageError(f"--runtime {self.runtime}: expected auto, process or container")
 
 
 def connect(host: Host) -> AgentClient:
@@ -199,16 +211,16 @@ def new_job_id(name: str, *, now: float | None = None) -> str:
     return f"{stem}-{moment}-{secrets.token_hex(2)}"
 
 
-def train(host: Host, request: Request) -> JobRecord:
-    """Freeze the code, send what the host lacks of it, start the job detached.
+def freeze_code(request: Request) -> CodeTree:
+    """The code as it is now. Raises UsageError."""
+    return freeze(request.script.root, request.script.path)
+
+
+def train(host: Host, request: Request, tree: CodeTree) -> JobRecord:
+    """Send what the host lacks of the frozen code, start the job detached.
 
     Remembers which host has the job. Raises UsageError, TransportError, AgentError.
     """
-    if request.runtime not in (AUTO, PROCESS, CONTAINER):
-        raise UsageError(
-            f"--runtime {request.runtime}: expected auto, process or container", host=host.name
-        )
-    tree = freeze(request.script.root, request.script.path)
     transport = SshTransport(host)
     try:
         image = _image(host, transport, request.runtime)
@@ -266,9 +278,13 @@ def follow_log(
     *,
     offset: int = 0,
     on_break: OnBreak | None = None,
+    on_cut: OnCut = _ignore_cut,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[LogChunk]:
     """Every byte of a job's log from ``offset`` on, once, until the job has ended.
+
+    Where the job made its log shorter, ``on_cut`` is told, and the new log follows from its
+    beginning.
 
     A broken link is reopened and the stream goes on at the very byte where it stopped;
     ``on_break`` is told the reason and the pause in seconds. Errors other than a lost, refused or
@@ -281,6 +297,10 @@ def follow_log(
     with PatientAgent(reconnect, on_break=on_break, sleep=sleep) as agent:
         while True:
             chunk = agent.call(read)
+            if chunk.size < offset:
+                on_cut(offset, chunk.size)
+                offset = 0
+                continue
             offset = chunk.offset + len(chunk.data)
             yield chunk
             if chunk.record.is_final and offset >= chunk.size:
@@ -294,24 +314,38 @@ def follow_to_end(
     *,
     offset: int = 0,
     on_break: OnBreak | None = None,
+    on_cut: OnCut = _ignore_cut,
 ) -> JobRecord:
     """Write every byte of the log once and return the ended job."""
     record: JobRecord | None = None
-    for chunk in follow_log(reconnect, job_id, offset=offset, on_break=on_break):
+    for chunk in follow_log(reconnect, job_id, offset=offset, on_break=on_break, on_cut=on_cut):
         write(chunk.data)
         record = chunk.record
     assert record is not None
     return record
 
 
-def copy_log(client: AgentClient, job_id: str, offset: int, write: Callable[[bytes], None]) -> None:
-    """Write what the log holds now, from ``offset`` on."""
-    while True:
+def copy_log(
+    client: AgentClient,
+    job_id: str,
+    offset: int,
+    write: Callable[[bytes], None],
+    on_cut: OnCut = _ignore_cut,
+) -> None:
+    """Write what the log holds now, from ``offset`` on; what the program adds meanwhile is left
+    out. ``on_cut``: see :func:`follow_log`."""
+    end: int | None = None
+    while end is None or offset < end:
         chunk = client.read_log(job_id, offset, limit=LOG_CHUNK)
+        if chunk.size < offset:
+            on_cut(offset, chunk.size)
+            offset, end = 0, chunk.size
+            continue
+        end = chunk.size if end is None else end
         if not chunk.data:
             return
-        write(chunk.data)
-        offset = chunk.offset + len(chunk.data)
+        write(chunk.data[: end - offset])
+        offset += len(chunk.data)
 
 
 def _job_spec(

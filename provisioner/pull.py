@@ -259,7 +259,7 @@ def read_pulled_list(target: Path) -> Iterator[str]:
     except (OSError, ValueError):
         return
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             path = json.loads(line)
             if isinstance(path, str):
                 yield path

@@ -30,7 +30,8 @@ def read_log(
     look_after: Callable[[], None] = lambda: None,
 ) -> Steps:
     """Answers with bytes from ``offset`` as soon as there are any, or empty when the job is
-    final or ``wait_s`` is over. A negative offset counts from the end.
+    final or ``wait_s`` is over, and empty at once where the log is shorter than ``offset``. A
+    negative offset counts from the end.
     ``look_after`` is called often: it corrects the record of a job whose supervisor was killed,
     which would never become final."""
     if not limit > 0:
@@ -42,6 +43,8 @@ def read_log(
         record = store.record(job_id)  # before the bytes: a final record means a complete log
         size = _size(path)
         start = max(0, size + offset) if offset < 0 else offset
+        if start > size:  # the job made its log shorter: the reader begins anew
+            return _answer(record, start, size, b"")
         if start < size:
             return _answer(record, start, size, _read(path, start, min(limit, MAX_CHUNK)))
         waited = clock() - began

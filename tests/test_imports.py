@@ -36,6 +36,7 @@ RULES = (
         for module in ("ssh", "ssh_auth", "ssh_client", "ssh_errors", "ssh_exchange")
     ),
     Rule("provisioner.openpgp_signature", _FOR_PROVISIONER, ("cryptography",)),
+    Rule("provisioner.code_selection", _FOR_PROVISIONER, ("pathspec",)),
     Rule("provisioner.demo", _FOR_PROVISIONER, ("asyncssh", "yaml")),
     Rule("provisioner", _FOR_PROVISIONER, ("yaml",)),
     Rule(

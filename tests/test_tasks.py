@@ -150,7 +150,7 @@ def test_a_variable_that_is_set_here_is_accepted_and_not_shown(
     monkeypatch.setenv("HF_TOKEN", "hunter2")
     asked: list[tuple[Host, Request]] = []
 
-    def train(host: Host, request: Request) -> JobRecord:
+    def train(host: Host, request: Request, tree: object) -> JobRecord:
         asked.append((host, request))
         return RECORD
 

@@ -128,6 +128,9 @@ class LogFollower:
         end = chunk.offset + len(chunk.data)
         self._send(chunk)
         self._offset = end
+        if chunk.size < end:  # the job made its log shorter
+            self._offset = max(0, chunk.size - BACKLOG)
+            return True
         if chunk.size - end > FAR_BEHIND:
             self._offset = chunk.size - BACKLOG
         if chunk.record.is_final and end >= chunk.size:

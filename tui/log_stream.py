@@ -25,8 +25,11 @@ class LogStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._in_first_line = False
 
-    def feed(self, offset: int, data: bytes) -> None:
-        """``offset`` is where ``data`` starts in the log."""
+    def feed(self, offset: int, data: bytes, size: int | None = None) -> None:
+        """``offset`` is where ``data`` starts in the log, ``size`` the whole log's length."""
+        if size is not None and size < (self.next_offset or 0):
+            self._begin_anew(size)
+            return
         if self.next_offset is None:
             self._open(offset)
         expected = self.next_offset or 0
@@ -43,6 +46,12 @@ class LogStream:
             self.buffer.note(
                 f"\u2500\u2500 opened near the end: {show_size(offset)} before this are not shown"
             )
+
+    def _begin_anew(self, size: int) -> None:
+        self._decoder.reset()
+        self._in_first_line = False
+        self.next_offset = max(0, size - BACKLOG)
+        self.buffer.note("\u2500\u2500 the job made its log shorter; this is the new one")
 
     def _say_gap(self, missing: int) -> None:
         self._decoder.reset()

@@ -22,7 +22,15 @@ from provisioner.errors import (
     RigupError,
     UsageError,
 )
-from provisioner.jobs import find, find_script, follow_log, follow_to_end, new_job_id, on_each
+from provisioner.jobs import (
+    copy_log,
+    find,
+    find_script,
+    follow_log,
+    follow_to_end,
+    new_job_id,
+    on_each,
+)
 from provisioner.mirrors import CA_BUNDLE
 from remote_agent.protocol.job import JOB_ID, JobRecord, JobSpec
 
@@ -111,6 +119,38 @@ class LogAgent:
 
     def close(self) -> None:
         self.closed += 1
+
+
+def test_a_copy_of_a_log_ends_at_the_size_that_was_found() -> None:
+    class Growing(LogAgent):
+        host_name = "gpu01"
+
+        def read_log(
+            self, job_id: str, offset: int, *, limit: int, wait_s: float = 0.0
+        ) -> LogChunk:
+            self.log += b"more" * 100
+            return super().read_log(job_id, offset, limit=100, wait_s=wait_s)
+
+    agent, written = Growing(b"x" * 150, []), []
+    copy_log(agent, JOB, 0, written.append)  # type: ignore[arg-type]
+    assert b"".join(written) == b"x" * 150 + b"more" * 100
+
+
+def test_a_log_that_became_shorter_is_told_and_read_anew() -> None:
+    cuts: list[tuple[int, int]] = []
+    agent = LogAgent(b"new\n", [])
+    written: list[bytes] = []
+    follow_to_end(
+        lambda: agent,  # type: ignore[arg-type, return-value]
+        JOB,
+        written.append,
+        offset=100,
+        on_cut=lambda read, left: cuts.append((read, left)),
+    )
+    assert (written, cuts) == ([b"new\n"], [(100, 4)])
+    copied: list[bytes] = []
+    copy_log(agent, JOB, 100, copied.append, lambda read, left: cuts.append((read, left)))  # type: ignore[arg-type]
+    assert (copied, len(cuts)) == ([b"new\n"], 2)
 
 
 class Line:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import sync
+from provisioner import code_selection, sync
+from provisioner.code_selection import Selection
 from provisioner.errors import UsageError
 from provisioner.sync import CodeTree, code_root, freeze
 from remote_agent.protocol.snapshot import check_entries
@@ -142,14 +143,14 @@ def test_without_git_all_but_caches_travels(tmp_path: Path) -> None:
         (tmp_path / "sub" / skipped).mkdir(parents=True)
         (tmp_path / "sub" / skipped / "x").write_text("x")
     (tmp_path / "loop").symlink_to(".")
-    assert names(frozen(tmp_path)) == [".env", "loop", "sub/file", "train"]
+    assert names(frozen(tmp_path)) == ["loop", "sub/file", "train"]
 
 
 def test_without_a_git_program_the_directory_is_walked(
     repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(repo, train="a")
-    monkeypatch.setattr(sync.shutil, "which", lambda name: None)
+    monkeypatch.setattr(code_selection.shutil, "which", lambda name: None)
     assert names(frozen(repo)) == ["train"]
     assert code_root(repo / "train") == repo
 
@@ -239,7 +240,7 @@ def test_what_cannot_be_read_is_an_error_not_left_out(
 def test_a_file_that_vanishes_meanwhile_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "_walk", lambda root: ["file", "main"])
+    monkeypatch.setattr(sync, "select_code", lambda root: Selection(("file", "main"), ()))
     monkeypatch.setattr(sync, "_size", lambda path: 0)
     monkeypatch.setattr(Path, "is_file", lambda path: path.name == "file")
     with pytest.raises(UsageError, match=r"cannot read .*file: No such file"):

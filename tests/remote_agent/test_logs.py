@@ -90,3 +90,10 @@ def test_whoever_waits_has_the_job_looked_after(store):
     told, _ = drive(read_log(store, "job-1", 0, 10, 60.0, lambda: clock[0], look), clock)
     assert told["record"]["state"] == LOST
     assert len(looks) == 3
+
+
+def test_a_reader_beyond_the_end_of_a_log_is_told_at_once(store):
+    append(store, b"new\n")
+    clock = [0.0]
+    told, data = drive(read_log(store, "job-1", 100, 10, 60.0, lambda: clock[0]), clock)
+    assert (told["offset"], told["size"], data, clock[0]) == (100, 4, b"", 0.0)

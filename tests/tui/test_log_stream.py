@@ -84,3 +84,14 @@ def test_how_escapes_are_cut_makes_no_difference(text: str, data: st.DataObject)
     pieces.feed(0, raw[:cut])
     pieces.feed(cut, raw[cut:])
     assert shown(pieces) == shown(whole)
+
+
+def test_a_log_that_became_shorter_begins_anew() -> None:
+    log = stream()
+    log.feed(0, b"one\ntwo\n", 8)
+    log.feed(8, b"", 4)
+    log.feed(0, b"new\n", 4)
+    lines = shown(log)
+    assert lines[:2] == ["one", "two"]
+    assert "shorter" in lines[2]
+    assert lines[3:] == ["new"]

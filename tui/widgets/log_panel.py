@@ -62,7 +62,7 @@ class LogPanel(Vertical):
             return
         match message:
             case LogArrived():
-                self._stream.feed(message.offset, message.data)
+                self._stream.feed(message.offset, message.data, message.size)
                 self._record, self._log_size = message.record, message.size
                 self._status = ("", "dim")
             case LogWaiting():
