@@ -58,7 +58,7 @@ def test_wakes_for_bytes_and_for_the_end(store):
     clock = [0.0]
     steps = read_log(store, "job-1", 0, 10, 60.0, lambda: clock[0])
     assert drive(steps, clock, lambda wait: append(store, b"x"))[1].startswith(b"x")
-    steps = read_log(store, "job-1", 99, 10, 60.0, lambda: clock[0])
+    steps = read_log(store, "job-1", 1, 10, 60.0, lambda: clock[0])
     told, data = drive(steps, clock, lambda wait: store.transition("job-1", STOPPED))
     assert (told["record"]["state"], data) == (STOPPED, b"")
 
