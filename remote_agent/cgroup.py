@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import stat
+import time
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
@@ -19,7 +20,8 @@ LEAF = "job"
 SCOPE = re.compile(r"rigup-job-(.+)-[0-9a-f]{8}\.scope\Z")
 SYSTEMD_V1 = "name=systemd"
 CGROUP2 = "cgroup2"
-MAX_ROUNDS = 1000
+READS, READ_AGAIN_S = 20, 0.001
+HALT_LIMIT_S = 2.0
 MAX_CGROUPS = 10_000
 """A job may make cgroups of its own below its own; more of them are not looked at."""
 
@@ -36,13 +38,30 @@ class Cgroup:
             file.write(b"0")
 
     def pids(self) -> List[int]:
-        """Of this cgroup and of those below it; zombies may be among them."""
+        """Of this cgroup and of those below it; zombies may be among them. The kernel's list may
+        miss one that forks and ends meanwhile: "none" is believed only when it is said again."""
+        for _ in range(READS):
+            found = self._listed()
+            if found or not self._is_populated():
+                return found
+            time.sleep(READ_AGAIN_S)
+        return []
+
+    def _listed(self) -> List[int]:
         found: List[int] = []
         for number, (directory, _, _) in enumerate(os.walk(self.path)):
             if number >= MAX_CGROUPS:
                 break
             found.extend(_pids(directory))
         return found
+
+    def _is_populated(self) -> bool:
+        """As cgroup v2 tells it for certain; cgroup v1 does not, and then it may be."""
+        try:
+            with open(os.path.join(self.path, "cgroup.events"), "rb") as file:
+                return b"populated 0" not in file.read()
+        except OSError:
+            return os.path.isdir(self.path)
 
     def kill(self) -> None:
         """SIGKILL to all processes, also to those that fork meanwhile."""
@@ -67,7 +86,8 @@ class Cgroup:
         """All processes, stopped so that none of them forks: looked for until no new one is
         found."""
         halted: Set[int] = set()
-        for _ in range(MAX_ROUNDS):
+        deadline = time.monotonic() + HALT_LIMIT_S
+        while time.monotonic() < deadline:
             new = set(self.pids()) - halted
             if not new:
                 break

@@ -19,6 +19,7 @@ from remote_agent.processes import Identity, identify, identity_of, members, nam
 from remote_agent.protocol.values import ProtocolError
 
 MAX_SEEN = 1000
+MAX_LOOKS = 50
 
 
 class Tree:
@@ -54,7 +55,7 @@ class Tree:
         own = os.getpid()
         found = set(members(self.job_id, self._roots, {own}, self._log))
         if self.cgroup is not None:
-            found.update(pid for pid in self.cgroup.pids() if pid != own and _lives(pid))
+            found.update(_living(self.cgroup) - {own})
         return sorted(found)
 
     def send(self, number: int) -> int:
@@ -77,6 +78,18 @@ class Tree:
         """Leave ``pids`` for a later :meth:`recorded`. Raises OSError."""
         found = filter(None, map(identify, sorted(pids)[:MAX_SEEN]))
         write_json(paths.seen, {"processes": [seen.to_json() for seen in found]})
+
+
+def _living(cgroup: Cgroup) -> Set[int]:
+    """Without zombies, but never empty while something forks and ends between two looks: only
+    the same zombies twice are zombies."""
+    listed: Set[int] = set()
+    for _ in range(MAX_LOOKS):
+        before, listed = listed, set(cgroup.pids())
+        living = set(filter(_lives, listed))
+        if living or listed == before:
+            return living
+    return listed
 
 
 def _lives(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,19 @@ def scope_directory(kind: str, job_id: str) -> Iterator[Path]:
 def _remove(path: Path) -> None:
     deadline = time.monotonic() + 10
     while path.exists():
+        _kill_all(path)
         try:
             for directory, _, _ in os.walk(path, topdown=False):
                 Path(directory).rmdir()
         except OSError:
             assert time.monotonic() < deadline, f"{path} does not become empty"
-            time.sleep(0.02)
+            time.sleep(0.001)
+
+
+def _kill_all(path: Path) -> None:
+    """Whatever a failed test has left, also one that forks all the time."""
+    for listing in path.glob("**/cgroup.procs"):
+        with contextlib.suppress(OSError):
+            for word in listing.read_text().split():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(word), signal.SIGKILL)
