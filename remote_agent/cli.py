@@ -10,7 +10,7 @@ from remote_agent.faults import complain
 from remote_agent.layout import DEFAULT_STATE_DIR, Layout
 
 STATE_DIR_EXIT = 45
-USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | nvml"
+USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | sweep | nvml"
 
 
 def main(argv: List[str]) -> int:
@@ -82,6 +82,13 @@ def _dispatch(options: Dict[str, str]) -> int:
     return 0
 
 
+def _sweep(options: Dict[str, str]) -> int:
+    from remote_agent.sweep import sweep
+
+    sweep(_layout(options))
+    return 0
+
+
 def _nvml(options: Dict[str, str]) -> int:
     from remote_agent.metrics.helper import answer_requests
 
@@ -93,5 +100,6 @@ COMMANDS: Dict[str, Callable[[Dict[str, str]], int]] = {
     "supervise": _supervise,
     "recover": _recover,
     "dispatch": _dispatch,
+    "sweep": _sweep,
     "nvml": _nvml,
 }

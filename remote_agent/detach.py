@@ -79,6 +79,7 @@ def _double_fork(
 
 def _detach(errors: str, keep: Tuple[int, ...]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.chdir("/")
     nothing = os.open(os.devnull, os.O_RDWR)
     complaints = _open_errors(errors)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import Any, Dict, Optional, Tuple
+import time
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple
 
 TIMEOUT_S = 30.0
+EVENTS_TIMEOUT_S = 5.0
 
 MISSING_HINT = "run `rigup provision` for this host, or use --runtime process"
 DENIED_HINT = "log in again if you were just added to the docker group; else run `rigup provision`"
+JOB_LABEL = "rigup.job"
+LOG_LABEL = "rigup.log"
+DIRECT = "direct"
+"""Value of :data:`LOG_LABEL`: the program writes into the job's log itself, without Docker."""
+INSPECT = '{"state":{{json .State}},"labels":{{json .Config.Labels}}}'
 
 
 def call_docker(*words: str, timeout_s: float = TIMEOUT_S) -> Tuple[int, str]:
@@ -34,20 +42,77 @@ class DockerSilent(Exception):
     """Docker could not be asked, which says nothing about its containers."""
 
 
-def container_state(name: str, timeout_s: float = TIMEOUT_S) -> Optional[Dict[str, Any]]:
-    """What `docker inspect` shows as .State; None when there is no such container. Raises
-    DockerSilent."""
-    words = ("container", "inspect", "--format", "{{json .State}}", name)
+@dataclass(frozen=True)
+class Container:
+    """What `docker inspect` shows. ``direct``: see :data:`DIRECT`. ``error``: why Docker could not
+    start it."""
+
+    running: bool = False
+    status: str = ""
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    direct: bool = False
+
+    @classmethod
+    def from_json(cls, told: Dict[str, Any]) -> Container:
+        """Raises ValueError, TypeError or KeyError for what Docker never answers."""
+        state, labels = told["state"], told.get("labels") or {}
+        return cls(
+            running=state.get("Running") is True,
+            status=str(state.get("Status", "")),
+            exit_code=int(state.get("ExitCode", 0)),
+            oom_killed=state.get("OOMKilled") is True,
+            error=str(state.get("Error") or ""),
+            direct=labels.get(LOG_LABEL) == DIRECT,
+        )
+
+
+def inspect_container(name: str, timeout_s: float = TIMEOUT_S) -> Optional[Container]:
+    """None when there is no such container. Raises DockerSilent."""
+    words = ("container", "inspect", "--format", INSPECT, name)
     code, said = call_docker(*words, timeout_s=timeout_s)
     if code != 0:
         if "no such container" in said.lower():
             return None
         raise DockerSilent(said)
     try:
-        state: Dict[str, Any] = json.loads(said)
-    except ValueError:
+        return Container.from_json(json.loads(said))
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise DockerSilent("a damaged answer: %s" % said) from None
-    return state
+
+
+def remove_containers(job_id: str, timeout_s: float = TIMEOUT_S) -> None:
+    """Remove what carries the label of this job, running or not; nothing else. Raises
+    DockerSilent, also where something could not be removed."""
+    ours = "label=%s=%s" % (JOB_LABEL, job_id)
+    code, said = call_docker("ps", "--all", "--quiet", "--filter", ours, timeout_s=timeout_s)
+    if code != 0:
+        raise DockerSilent(said)
+    for found in said.split():
+        code, said = call_docker("rm", "--force", "--volumes", found, timeout_s=timeout_s)
+        if code != 0 and "no such container" not in said.lower():
+            raise DockerSilent(said)
+
+
+def container_events(name: str, since: float, more_s: float) -> List[Dict[str, Any]]:
+    """What Docker remembers of a container since ``since`` (seconds since the epoch) and will see
+    in the next ``more_s`` seconds, oldest first: it forgets all when it restarts. Nothing where it
+    does not answer."""
+    until, timeout_s = time.time() + more_s, more_s + EVENTS_TIMEOUT_S
+    words = ["events", "--since", "%.3f" % since, "--until", "%.3f" % until]
+    words += ["--format", "{{json .}}"]
+    words += ["--filter", "type=container", "--filter", "container=%s" % name]
+    code, said = call_docker(*words, timeout_s=timeout_s)
+    return [] if code != 0 else [event for event in map(_event, said.splitlines()) if event]
+
+
+def _event(line: str) -> Dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}
 
 
 def docker_problem() -> Optional[Tuple[str, str]]:
@@ -66,3 +131,10 @@ def is_rootless() -> bool:
     """A rootless engine maps the container's root to the login user."""
     code, said = call_docker("info", "--format", "{{json .SecurityOptions}}")
     return code == 0 and "rootless" in said
+
+
+def keeps_containers(timeout_s: float) -> Optional[bool]:
+    """Do containers go on while Docker is stopped or restarts (live-restore)? None where Docker
+    does not answer."""
+    code, said = call_docker("info", "--format", "{{.LiveRestoreEnabled}}", timeout_s=timeout_s)
+    return {"true": True, "false": False}.get(said) if code == 0 else None

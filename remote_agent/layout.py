@@ -8,11 +8,14 @@
     jobs/<id>/state.reserve    room for its next state on a full disk, until it is final
     jobs/<id>/stop.json        somebody asked to stop it
     jobs/<id>/log              stdout and stderr, byte for byte
+    jobs/<id>/container.env    the environment of its container; there as long as that may be
+    jobs/<id>/container.id     Docker's id of it, and container.err: what Docker's client said
     jobs/<id>/seen.json        its processes as last seen, where it has no cgroup
     jobs/<id>/supervisor.err   what the supervisor itself complained about
     jobs/<id>/outputs/ work/ home/
     blobs/ab/<sha256>          file contents of code snapshots; blobs/partial/ while uploading
     manifests/<sha256>         listings of code snapshots
+    sweep.<machine>.lock       held by the one that removes left containers
     dispatcher.<machine>.lock  held by the one dispatcher
     dispatcher.<machine>.wake  FIFO: a byte in it means that the queue or the GPUs changed
     submit.lock                held while a job gets its place in the queue
@@ -35,6 +38,7 @@ class Layout:
         self.blobs = os.path.join(root, "blobs")
         self.partial = os.path.join(root, "blobs", "partial")
         self.manifests = os.path.join(root, "manifests")
+        self.sweep_lock = os.path.join(root, "sweep.%s.lock" % machine_id()[:12])
         self.dispatcher_lock = os.path.join(root, "dispatcher.%s.lock" % machine_id()[:12])
         self.dispatcher_wake = os.path.join(root, "dispatcher.%s.wake" % machine_id()[:12])
         self.submit_lock = os.path.join(root, "submit.lock")
@@ -72,6 +76,7 @@ class JobPaths:
         self.log = os.path.join(root, "log")
         self.errors = os.path.join(root, "supervisor.err")
         self.seen = os.path.join(root, "seen.json")
+        self.container_env = os.path.join(root, "container.env")
         self.outputs = os.path.join(root, "outputs")
         self.work = os.path.join(root, "work")
         self.home = os.path.join(root, "home")

@@ -21,9 +21,10 @@ from remote_agent.protocol.values import MAX_INT
 from remote_agent.reconcile import reconcile, reconcile_record
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
-from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor
+from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor, start_sweep
 from remote_agent.stopping import ask_to_repair, ask_to_stop, stop_running
 from remote_agent.store import JobStore
+from remote_agent.sweep import discard, jobs_with_leftovers
 from remote_agent.tasks import Answer, Steps, Wait
 from remote_agent.wakeup import wake_dispatcher
 from remote_agent.watching import Changes
@@ -71,6 +72,8 @@ class Operations:
         self.store.clear_leftovers()
         if any(record.state == QUEUED for record in self._records()):
             start_dispatcher(self._layout)
+        if jobs_with_leftovers(self.store):
+            start_sweep(self._layout)
 
     def handle(self, request: Request) -> Union[Answer, Steps]:
         operation = getattr(self, "op_" + request.op, None)
@@ -116,7 +119,11 @@ class Operations:
         return stop_running(self.store, job_id, grace_s, reconcile, unwritten)
 
     def op_remove(self, request: Request) -> Answer:
-        self.store.remove(_job_id(request))
+        job_id = _job_id(request)
+        if job_id in jobs_with_leftovers(self.store) and not discard(self._layout, job_id):
+            said = "its container cannot be removed while Docker does not answer: try again then"
+            raise AgentFault("not-removed", said)
+        self.store.remove(job_id)
         return {}, b""
 
     def op_read_log(self, request: Request) -> Steps:

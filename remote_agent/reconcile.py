@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Optional
 
 from remote_agent.faults import DAMAGE, AgentFault, complain_rarely
+from remote_agent.layout import Layout
 from remote_agent.processes import Identity, is_alive
 from remote_agent.protocol.job import (
     CONTAINER,
@@ -15,7 +16,7 @@ from remote_agent.protocol.job import (
     JobRecord,
     Verdict,
 )
-from remote_agent.starter import discard_container
+from remote_agent.starter import start_sweep
 from remote_agent.store import JobStore
 from remote_agent.tree import Tree
 from remote_agent.verdict import reboot, supervisor_gone
@@ -36,14 +37,14 @@ def reconcile(
     recover: Recover,
     alive: Alive = is_alive,
     remains: Remains = something_remains,
-    discard: Callable[[str], None] = discard_container,
+    discard: Callable[[Layout], None] = start_sweep,
     ask_to_repair: Callable[[str], None] = lambda job_id: None,
 ) -> None:
     """Mark jobs as lost that a reboot or a dead supervisor took away.
 
     A job whose supervisor is gone but of which something still runs is not lost: ``recover`` is
     called with its id and must give it a new supervisor, which watches the program, or ends what
-    is left of it. ``discard`` removes the container that a job lost to a reboot has left. Of a
+    is left of it. ``discard`` removes the containers that jobs lost to a reboot have left. Of a
     damaged job nothing is judged: ``ask_to_repair`` may find a supervisor that knows better.
     """
     for record in store.unfinished():
@@ -59,7 +60,7 @@ def reconcile_record(
     recover: Recover,
     alive: Alive = is_alive,
     remains: Remains = something_remains,
-    discard: Callable[[str], None] = discard_container,
+    discard: Callable[[Layout], None] = start_sweep,
 ) -> None:
     """The same for one job. Cheap while its supervisor lives: one small file and one entry of
     /proc are read."""
@@ -97,11 +98,11 @@ def _reconcile_job(
 
 
 def _lose_to_reboot(
-    store: JobStore, record: JobRecord, verdict: Verdict, discard: Callable[[str], None]
+    store: JobStore, record: JobRecord, verdict: Verdict, discard: Callable[[Layout], None]
 ) -> None:
     _lose(store, record.job_id, verdict)
     if record.spec.runtime == CONTAINER:
-        discard(record.job_id)
+        discard(store.layout)
 
 
 def _identity(details: Dict[str, Any], role: str) -> Optional[Identity]:

@@ -7,15 +7,8 @@ from typing import Sequence, Tuple
 
 from remote_agent.detach import own_command, spawn_detached
 from remote_agent.layout import Layout
-from remote_agent.runtimes.base import Gpu, container_name
+from remote_agent.runtimes.base import Gpu
 from remote_agent.scope import job_scope, session_escape
-
-DISCARD = """
-for turn in 1 2 3 4 5 6 7 8 9 10 11 12; do
-  docker version >/dev/null 2>&1 && exec docker rm --force --volumes "$1"
-  sleep 5
-done
-"""
 
 
 def start_supervisor(
@@ -45,9 +38,10 @@ def start_dispatcher(layout: Layout) -> None:
     _spawn(["dispatch", "--state-dir", layout.root], errors, session_escape())
 
 
-def discard_container(job_id: str) -> None:
-    """Remove a job's container as soon as Docker answers, which may be a while after a boot."""
-    spawn_detached(["sh", "-c", DISCARD, "sh", container_name(job_id)], scope=session_escape())
+def start_sweep(layout: Layout) -> None:
+    """Remove what containers finished jobs have left, as soon as Docker answers."""
+    errors = os.path.join(layout.root, "sweep.err")
+    _spawn(["sweep", "--state-dir", layout.root], errors, session_escape())
 
 
 def _spawn(

@@ -35,6 +35,7 @@ from remote_agent.protocol.job import (
 )
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
+from remote_agent.starter import start_sweep
 from remote_agent.state_writer import StateWriter
 from remote_agent.stopping import requested_grace
 from remote_agent.store import JobStore
@@ -45,9 +46,9 @@ from remote_agent.workspace import job_environment, prepare
 
 STOP_NOW = signal.SIGUSR2
 """A stop request that could not be written. Only supervisors whose state says so understand it."""
-WAKING = {signal.SIGCHLD, signal.SIGUSR1, STOP_NOW}
-"""A child ended; somebody wrote a stop request, or could not."""
-IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+WAKING = {signal.SIGCHLD, signal.SIGUSR1, STOP_NOW, signal.SIGTERM}
+"""A child ended; somebody wrote a stop request, or could not; the host may go down."""
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGPIPE)
 
 IDLE_WAIT_S = 30.0
 RECOVERED_WAIT_S = 1.0
@@ -86,7 +87,7 @@ class Supervisor:
         self._seen_pids: Set[int] = set()
         self._members_due = 0.0
         self._remembered: Set[int] = set()
-        self._recovered = False
+        self._recovered = self._going_down = False
         self._job_id = job_id
         spec, paths = store.record(job_id).spec, store.layout.job(job_id)
         self._disk = DiskWatch(paths.root)
@@ -200,6 +201,9 @@ class Supervisor:
             self._note_members()
         elif woken.si_signo == STOP_NOW:
             self._stop_asked = True
+        elif woken.si_signo == signal.SIGTERM and _host_goes_down():
+            self._going_down = True
+            self._runtime.host_goes_down()
 
     def _note_members(self) -> None:
         """The kernel names its victims by number, when they are gone."""
@@ -254,7 +258,7 @@ class Supervisor:
             Evidence(
                 ending,
                 stopped=self._stop is not None,
-                going_down=ending.exit_code != 0 and _host_goes_down(),
+                going_down=ending.exit_code != 0 and (self._going_down or _host_goes_down()),
                 log_tail=_tail(self._job.paths.log),
                 kernel_lines=self._kernel.lines(),
                 oom_kills=self._kernel.oom_kills(),
@@ -265,6 +269,8 @@ class Supervisor:
         )
         verdict = naming_leftovers(verdict, self._job.tree, since, unsure=unsure)
         self._state.conclude(state, verdict)
+        if os.path.exists(self._job.paths.container_env) and not self._going_down:
+            start_sweep(self._store.layout)
 
     def _clean_up(self) -> None:
         """What cannot be removed is no reason to lose the verdict."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from remote_agent.protocol.job import FAILED, LOST, STOPPED, SUCCEEDED, Verdict
@@ -30,7 +30,7 @@ MAX_EVIDENCE = 400
 MAX_LINE = 4 * MAX_EVIDENCE
 """Bytes at the beginning of a line that are looked at; a character has up to 4."""
 UNSEEN = (
-    "its supervisor was killed; the job ran on and ended by itself, so its exit code is not known"
+    "its supervisor was killed; the job ran on and has ended since, so its exit code is not known"
 )
 
 XID_ACTIONS = {
@@ -109,7 +109,8 @@ def could_not_start(evidence: str, hint: str) -> Verdict:
 def _stopped(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     if not seen.stopped:
         return None
-    return STOPPED, _verdict(seen, "stopped-by-user", "a stop was asked for", "")
+    evidence = "; ".join(filter(None, ("a stop was asked for", seen.ending.unknown)))
+    return STOPPED, _verdict(seen, "stopped-by-user", evidence, "")
 
 
 def _host_went_down(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -130,8 +131,9 @@ def _unknown(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     if seen.ending.exit_code is not None or seen.ending.signal is not None:
         return None
     said = _last_exception(seen.log_tail)
-    why = seen.ending.unknown or UNSEEN
-    return LOST, supervisor_gone(why + ("; its log ends with: %s" % said if said else ""))
+    tail = "; its log ends with: %s" % said if said else ""
+    lost = supervisor_gone((seen.ending.unknown or UNSEEN) + tail)
+    return LOST, replace(lost, hint=seen.ending.hint or lost.hint)
 
 
 def _success(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -152,6 +154,13 @@ def _container_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
         "Docker reports OOMKilled",
         "lower the memory need (batch size, data-loader workers) or raise the memory limit",
     )
+
+
+def _ended_from_outside(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    if not seen.ending.outside:
+        return None
+    evidence = "%s (exit code %s)" % (seen.ending.outside, seen.ending.exit_code)
+    return FAILED, _verdict(seen, "signal", evidence, "not rigup's doing: " + AGAIN)
 
 
 def _cuda_oom(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -223,8 +232,10 @@ def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
             "the host ended it: a shutdown, a person, or the end of the login session where "
             "logind.conf says KillUserProcesses=yes (then `sudo loginctl enable-linger USER`)"
         )
-    name = signal_name(seen.ending.signal)
-    return FAILED, _verdict(seen, "signal", "ended by %s" % name, hint)
+    evidence = "ended by %s" % signal_name(seen.ending.signal)
+    if seen.ending.exit_code is not None:
+        evidence += ", it or a program that it ran (exit code %d)" % seen.ending.exit_code
+    return FAILED, _verdict(seen, "signal", evidence, hint)
 
 
 def _exit_code(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
@@ -239,10 +250,11 @@ Rule = Callable[[Evidence], Optional[Tuple[str, Verdict]]]
 RULES: Tuple[Rule, ...] = (
     _stopped,
     _not_started,
+    _host_went_down,
     _unknown,
     _success,
-    _host_went_down,
     _container_oom,
+    _ended_from_outside,
     _cuda_oom,
     _xid,
     _host_oom,

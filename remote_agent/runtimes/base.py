@@ -52,12 +52,15 @@ class Job:
 @dataclass(frozen=True)
 class Ending:
     """How a job's main process ended. With neither code nor signal it could not be learned;
-    ``unknown`` says why."""
+    ``unknown`` says why, and ``hint`` what to try. With both, the code tells of the signal.
+    ``outside``: who asked for it on the host, where that is known."""
 
     exit_code: Optional[int] = None
     signal: Optional[int] = None
     oom_killed: bool = False
     unknown: str = ""
+    hint: str = ""
+    outside: str = ""
     could_not_start: Optional[CouldNotStart] = None
 
 
@@ -93,6 +96,9 @@ class Runtime:
     def kill(self) -> None:
         """End the program by force."""
         raise NotImplementedError
+
+    def host_goes_down(self) -> None:
+        """The host shuts down or reboots: from now on, wait for nothing that goes down as well."""
 
     def clean_up(self) -> None:
         """Remove what the runtime left on the host, once the program has ended."""

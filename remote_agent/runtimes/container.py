@@ -1,9 +1,15 @@
-"""Jobs that run in a Docker container, attached in the foreground of their supervisor.
+"""Jobs that run in a Docker container.
 
 The job's work, outputs and home are mounted at the same paths, so that paths in logs and outputs
-mean the same inside and outside; its records and its log are not. The program's environment
-travels in a 0600 file, never in arguments. The container is kept until its exit code and OOMKilled
-flag were read, then removed.
+mean the same inside and outside; its records are not. The program's environment travels in a 0600
+file, never in arguments.
+
+The program writes into the job's log itself (see :mod:`.container_command`), and its first process
+is watched in /proc: neither a lost client nor a Docker that is away takes anything from a running
+job. An image without a shell runs attached instead: its output comes through the client.
+
+The container is kept until its exit code and OOMKilled flag were read, then removed. The file with
+its environment stays as long as the container may be there, see :mod:`remote_agent.sweep`.
 """
 
 from __future__ import annotations
@@ -12,228 +18,396 @@ import math
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from remote_agent.docker import (
+    Container,
     DockerSilent,
     call_docker,
-    container_state,
+    container_events,
     docker_problem,
+    inspect_container,
     is_rootless,
+    keeps_containers,
+    remove_containers,
 )
 from remote_agent.faults import CouldNotStart, complain
 from remote_agent.files import write_all, write_atomic
 from remote_agent.launch import LaunchError, launch
-from remote_agent.layout import JobPaths
 from remote_agent.processes import Identity, identity_of, is_alive
-from remote_agent.protocol.job import JobSpec
-from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime, container_name
-from remote_agent.workspace import own_variables, working_directory
+from remote_agent.runtimes.base import Ending, Job, Runtime, container_name
+from remote_agent.runtimes.container_command import container_environment, pulling, run_command
+from remote_agent.runtimes.container_end import (
+    DOCKER_STOPPED,
+    code_at_death,
+    ending_of_container,
+    fatal_signal,
+    lacks_shell,
+    refusal,
+    who_ended_it,
+)
+from remote_agent.runtimes.container_process import engine_started_after, find_first_process
 
-JOB_LABEL = "rigup.job"
-DAEMON_ERROR = 125
-"""`docker run` exits so when Docker itself refused; otherwise with the program's own code."""
-STARTING_PROBLEMS = {126: "cannot be executed", 127: "was not found"}
-NO_PROGRAM = 127
 LAST_WORDS = 2000
 RETRY_S = 1.0
-SILENCE_LIMIT_S = 120.0
-"""How long Docker may be away, as in a restart, before its container is given up."""
+FIRST_LOOK_S = 0.1
+ANSWER_S = 10.0
+"""How long Docker may take to answer while nothing else is done."""
+SHORT_ANSWER_S = 2.0
+LOOKS = 60
+"""How often a new container's first process is looked for in /proc."""
+UNSEEN_LIMIT_S = 120.0
+"""How long Docker may be away when no process of the container can be seen either."""
+ENDED_LIMIT_S = 600.0
+"""How long Docker is waited for to tell the exit code of a container that has ended."""
+GOING_DOWN_LIMIT_S = 10.0
+STOPPING_LIMIT_S = 5.0
+ENDED_UNTOLD = (
+    "its container ended while Docker was away, so its exit code is not known (%s); container %s "
+    "is removed when Docker is back"
+)
+UNSEEN = (
+    "no process of its container is seen, and Docker does not answer (%s); if it still runs: "
+    "docker rm -f %s"
+)
+RUN_AGAIN = "run it again; a job that saves checkpoints can resume from them"
 GAP = b"\n[rigup] attached to the container anew: output written meanwhile may be missing\n"
 
 
 class ContainerRuntime(Runtime):
+    """``process`` is the client until the container's own first process is found."""
+
     def __init__(self, job: Job, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(job)
         self._clock = clock
         self._name = container_name(job.spec.job_id)
+        self._client: Optional[Identity] = None
+        self._first: Optional[Identity] = None
+        self._direct: Optional[bool] = None
+        self._kept: Optional[bool] = None
+        self._rootless = False
         self._recovered = False
-        self._killed = False
+        self._began = time.time()
+        self._looks_left = LOOKS
         self._ask_at = 0.0
-        self._attached = False
+        self._look_at = 0.0
         self._silent_since: Optional[float] = None
+        self._lost_docker = False
+        self._untold: Optional[Ending] = None
+        self._untold_since = 0.0
+        self._stopping = self._killed = False
+        self._going_down_since: Optional[float] = None
 
     def start(self) -> None:
         problem = docker_problem()
         if problem is not None:
             raise CouldNotStart(*problem)
-        spec, paths = self.job.spec, self.job.paths
-        env_file, inherited = self._write_environment()
-        argv = run_command(spec, paths, self.job.gpus, env_file, inherited, rootless=is_rootless())
-        try:
-            pid = launch(argv, paths.root, self._client_environment(inherited), paths.log)
-        except LaunchError as error:
-            raise CouldNotStart("docker: %s" % error, "install Docker on the host") from None
-        self.process = identity_of(pid)
+        self._rootless, self._kept = is_rootless(), keeps_containers(ANSWER_S)
+        self._run(direct=True)
 
     def recover(self, process: Identity) -> None:
-        """The client may have died with its supervisor: then the next poll attaches anew."""
-        self.process, self._recovered = process, True
+        """``process`` is the client, which may have died with its supervisor, or the first process
+        of a container that needs no client."""
+        self.process, self._client, self._recovered = process, process, True
+        self._began = 0.0
+        if self._find_first() and self._first == process:
+            self._client, self._direct = None, True
 
     def poll(self, reaped: Dict[int, int]) -> Optional[Ending]:
-        if self.process is None or not self._client_ended(self.process, reaped):
+        if self.process is None:
             return None
+        client_lives = self._client_lives(reaped)
+        if self._first is None and client_lives:
+            self._look_for_first()
+            return None
+        if self._first is not None and is_alive(self._first):
+            return self._while_alive(client_lives)
+        return self._ask()
+
+    def stop(self, grace_s: float) -> None:
+        """The first process is told directly, as Docker would: for that nobody needs Docker."""
+        self._stopping = True
+        if self._signal_first(signal.SIGTERM):
+            return
+        if self._recovered or self._was_created():
+            argv = ["docker", "stop", "-t", str(max(1, round(grace_s))), self._name]
+            launch(argv, self.job.paths.root, self._client_environment(()), os.devnull)
+        else:  # the image is still being pulled
+            self.job.tree.send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._stopping = self._killed = True
+        unseen = not self._signal_first(signal.SIGKILL)
+        self.job.tree.send(signal.SIGKILL)
+        if unseen:
+            call_docker("kill", self._name, timeout_s=self._patience())
+
+    def host_goes_down(self) -> None:
+        """Docker ends its containers itself at a shutdown, unless it is to keep them (live-restore)
+        or is gone already."""
+        if self._going_down_since is not None:
+            return
+        self._going_down_since = self._clock()
+        kept = keeps_containers(SHORT_ANSWER_S)
+        if (self._kept if kept is None else kept) is not False:
+            self._signal_first(signal.SIGTERM)
+
+    def clean_up(self) -> None:
+        """What cannot be removed now is removed at a later contact."""
+        if self._client is not None or self._recovered:
+            try:
+                remove_containers(self.job.spec.job_id, self._patience())
+            except DockerSilent as silence:
+                complain("container %s could not be removed yet: %s" % (self._name, silence))
+                return
+        for path in (self._client_file, self._cid_file, self.job.paths.container_env):
+            if os.path.exists(path):
+                os.unlink(path)
+
+    @property
+    def _cid_file(self) -> str:
+        return os.path.join(self.job.paths.root, "container.id")
+
+    @property
+    def _client_file(self) -> str:
+        return os.path.join(self.job.paths.root, "container.err")
+
+    def _run(self, *, direct: bool) -> None:
+        spec, paths = self.job.spec, self.job.paths
+        inherited = self._write_environment()
+        argv = run_command(
+            spec,
+            paths,
+            self.job.gpus,
+            paths.container_env,
+            inherited,
+            cid_file=self._cid_file,
+            direct=direct,
+            rootless=self._rootless,
+        )
+        if os.path.exists(self._cid_file):
+            os.unlink(self._cid_file)
+        output = self._client_file if direct else paths.log
+        env = self._client_environment(inherited)
+        try:
+            pid = launch(pulling(argv, spec, paths) if direct else argv, paths.root, env, output)
+        except LaunchError as error:
+            raise CouldNotStart("docker: %s" % error, "install Docker on the host") from None
+        self._watch_client(pid)
+        self._direct, self._first = direct, None
+        self._looks_left, self.patience_s = LOOKS, FIRST_LOOK_S
+
+    def _watch_client(self, pid: int) -> None:
+        self.process = self._client = identity_of(pid)
+
+    def _client_lives(self, reaped: Dict[int, int]) -> bool:
+        if self._client is None:
+            return False
+        if self._client.pid in reaped:
+            return False
+        return not self._recovered or is_alive(self._client)
+
+    def _was_created(self) -> bool:
+        """The client writes the container's id as soon as there is one."""
+        try:
+            return os.path.getsize(self._cid_file) > 0
+        except OSError:
+            return False
+
+    def _look_for_first(self) -> None:
+        """Soon after the start; later there is nothing to find, see :func:`find_first_process`."""
+        if self._looks_left <= 0 or self._clock() < self._look_at:
+            return
+        self.patience_s = min(RETRY_S, self.patience_s * 1.1)
+        self._look_at = self._clock() + self.patience_s
+        if not (self._recovered or self._was_created()):
+            return
+        self._looks_left -= 1
+        if self._find_first() or self._looks_left == 0:
+            self.patience_s = math.inf
+
+    def _find_first(self) -> bool:
+        found = find_first_process(self.job.spec.job_id, self.job.tree.pids())
+        if found is None:
+            return False
+        self._first = found
+        if self._direct:
+            self.process = found
+        return True
+
+    def _signal_first(self, number: int) -> bool:
+        """False where it is not seen, or not ours to signal."""
+        alive = self._first is not None and is_alive(self._first)
+        if not alive and not self._find_first():
+            return False
+        assert self._first is not None
+        try:
+            os.kill(self._first.pid, number)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return True
+
+    def _while_alive(self, client_lives: bool) -> Optional[Ending]:
+        """Docker is needed only to read the output of an attached container."""
+        since = self._going_down_since
+        if since is not None:
+            self.patience_s = RETRY_S / 10
+            over = self._clock() - since >= GOING_DOWN_LIMIT_S
+            return _unknown("the host went down while it ran") if over else None
+        if client_lives:
+            self.patience_s = math.inf
+            return None
+        self._lost_docker = True
+        self.patience_s = RETRY_S
+        return None if self._direct else self._ask()
+
+    def _ask(self) -> Optional[Ending]:
+        """What Docker knows of the container; at most once in RETRY_S."""
         self.patience_s = RETRY_S
         if self._clock() < self._ask_at:
             return None
-        self._ask_at = self._clock() + RETRY_S
         try:
-            state = container_state(self._name)
+            container = inspect_container(self._name, self._patience())
         except DockerSilent as silence:
+            self._ask_at = self._clock() + RETRY_S
             return self._while_silent(silence)
+        self._ask_at = self._clock() + RETRY_S
         self._silent_since = None
-        if state is None:
+        if container is None:
             return self._without_container()
-        if state.get("Running"):
-            self._go_on()
+        if container.running:
+            self._go_on(container)
             return None
-        return self._ending(state)
+        return self._ended(container)
 
-    def stop(self, grace_s: float) -> None:
-        """Docker itself waits for the grace period; the client process ends with the container."""
-        env = self._client_environment(())
-        argv = ["docker", "stop", "-t", str(max(1, round(grace_s))), self._name]
-        launch(argv, self.job.paths.root, env, os.devnull)
-
-    def kill(self) -> None:
-        self._killed = True
-        call_docker("kill", self._name)
-        self.job.tree.send(signal.SIGKILL)
-
-    def clean_up(self) -> None:
-        code, said = call_docker("rm", "--force", "--volumes", self._name)
-        if code not in (0, NO_PROGRAM) and "no such container" not in said.lower():
-            complain("container %s could not be removed: %s" % (self._name, said))
-        if os.path.exists(self._env_file):
-            os.unlink(self._env_file)
-
-    @property
-    def _env_file(self) -> str:
-        return os.path.join(self.job.paths.root, "container.env")
-
-    def _client_ended(self, client: Identity, reaped: Dict[int, int]) -> bool:
-        return client.pid in reaped or (self._recovered and not is_alive(client))
-
-    def _go_on(self) -> None:
-        """The client died and the container did not, as when Docker restarts under it
-        (live-restore): attach again, unless it was to be killed."""
-        if self._killed:
-            call_docker("kill", self._name)
-            return
-        _append(self.job.paths.log, GAP)
-        argv = ["docker", "attach", "--no-stdin", "--sig-proxy=false", self._name]
-        env = self._client_environment(())
-        pid = launch(argv, self.job.paths.root, env, self.job.paths.log)
-        self.process, self._recovered, self._attached = identity_of(pid), False, True
-        self.patience_s = math.inf
+    def _patience(self) -> float:
+        """How long Docker may take to answer: little while somebody waits for the end."""
+        hurry = self._killed or self._going_down_since is not None
+        return SHORT_ANSWER_S if hurry else ANSWER_S
 
     def _while_silent(self, silence: DockerSilent) -> Optional[Ending]:
+        """The container is waited for as long as it lives; its exit code, a while."""
+        self._lost_docker = True
         now = self._clock()
-        if self._silent_since is None:
-            self._silent_since = now
-        if now - self._silent_since < SILENCE_LIMIT_S:
+        self._silent_since = since = now if self._silent_since is None else self._silent_since
+        if self._is_seen():
+            self._silent_since = None
             return None
-        return Ending(
-            unknown="Docker has not answered for %d s (%s); if it still runs: docker rm -f %s"
-            % (SILENCE_LIMIT_S, silence, self._name)
-        )
+        if self._untold is not None:
+            return replace(self._untold, outside=DOCKER_STOPPED)
+        known = self._first is not None
+        hurry = self._going_down_since is not None or (self._stopping if known else self._killed)
+        if not hurry and now - since < (ENDED_LIMIT_S if known else UNSEEN_LIMIT_S):
+            return None
+        return _unknown((ENDED_UNTOLD if known else UNSEEN) % (silence, self._name))
 
-    def _without_container(self) -> Ending:
-        if self._recovered or self._attached:
-            return Ending(unknown="its container %s is gone" % self._name)
-        return Ending(could_not_start=self._refusal())
+    def _is_seen(self) -> bool:
+        return (self._first is not None and is_alive(self._first)) or self._find_first()
 
-    def _ending(self, state: Dict[str, Any]) -> Ending:
-        """The container's own account of its end."""
-        code = int(state.get("ExitCode", 0))
-        said = state.get("Error") or _init_complaint(self.job.paths.log)
-        if state.get("Status") == "created":
-            return Ending(could_not_start=self._unstarted(code, str(said or "never started")))
-        if said and code in (DAEMON_ERROR, *STARTING_PROBLEMS):
-            return Ending(could_not_start=self._unstarted(code, str(said)))
-        return Ending(exit_code=code, oom_killed=bool(state.get("OOMKilled")))
+    def _go_on(self, container: Container) -> None:
+        """The client ended and the container did not, as when Docker restarts under it
+        (live-restore), or somebody has started it again."""
+        if self._killed:
+            call_docker("kill", self._name, timeout_s=self._patience())
+            return
+        self._direct = container.direct
+        if not self._find_first() or not self._direct:
+            self._attach()
 
-    def _refusal(self) -> CouldNotStart:
-        return CouldNotStart(
-            "docker run refused: %s" % _last_words(self.job.paths.log),
-            "check the image name %s and that the host can pull it" % self.job.spec.image,
-        )
+    def _attach(self) -> None:
+        """For the output, or only to be woken at the end where no process can be watched."""
+        if not self._direct:
+            _append(self.job.paths.log, GAP)
+        argv = ["docker", "attach", "--no-stdin", "--sig-proxy=false", self._name]
+        output = self._client_file if self._direct else self.job.paths.log
+        env = self._client_environment(())
+        self._watch_client(launch(argv, self.job.paths.root, env, output))
+        self._recovered, self.patience_s = False, math.inf
 
-    def _unstarted(self, code: int, said: str) -> CouldNotStart:
-        program = self.job.spec.argv[0]
-        if code not in STARTING_PROBLEMS or "gpu" in said.lower():
-            return CouldNotStart(said, "run `rigup provision` for this host")
-        return CouldNotStart(
-            "%s %s in the image: %s" % (program, STARTING_PROBLEMS[code], said),
-            "check that %s has it" % self.job.spec.image,
-        )
+    def _without_container(self) -> Optional[Ending]:
+        if not (self._recovered or self._first or self._was_created()):
+            lines = self._said_by_client() or _last_lines(self.job.paths.log)
+            return Ending(could_not_start=refusal(lines, self.job.spec))
+        events = self._events()
+        code = code_at_death(events)
+        if code is not None:
+            return Ending(code, fatal_signal(code), outside=who_ended_it(events))
+        said = "its container %s is gone: somebody removed it (docker rm -f)" % self._name
+        return _unknown("%s, so its exit code is not known" % said)
 
-    def _write_environment(self) -> Tuple[str, Tuple[str, ...]]:
-        """The file, and the names whose values no line of it can hold (a newline): those are
+    def _ended(self, container: Container) -> Optional[Ending]:
+        if self._direct is None:
+            self._direct = container.direct
+        client = self._said_by_client()
+        if self._direct and lacks_shell(container, client):
+            return self._run_attached()
+        log = _last_lines(self.job.paths.log)
+        ending = ending_of_container(container, self.job.spec, client, log)
+        asked_for = self._stopping or self._going_down_since is not None
+        if ending.exit_code in (None, 0) or ending.oom_killed or asked_for:
+            return ending
+        who = self._who(ending)
+        return None if who is None else replace(ending, outside=who)
+
+    def _who(self, ending: Ending) -> Optional[str]:
+        """Docker that stops (without live-restore) first ends its containers, then answers no
+        more, and forgets its events: None as long as that may still show."""
+        told = who_ended_it(self._events())
+        if told or ending.signal not in (signal.SIGTERM, signal.SIGKILL):
+            return told
+        kept = keeps_containers(self._patience())
+        self._kept = self._kept if kept is None else kept
+        if self._kept is not False:
+            return ""
+        if self._lost_docker or kept is None or self._docker_restarted():
+            return DOCKER_STOPPED
+        if self._untold is None:
+            self._untold, self._untold_since = ending, self._clock()
+        return None if self._clock() - self._untold_since < STOPPING_LIMIT_S else ""
+
+    def _docker_restarted(self) -> bool:
+        """By its socket, systemd lets questions wait for the engine that comes."""
+        return self._first is not None and engine_started_after(self._first)
+
+    def _events(self) -> List[Dict[str, Any]]:
+        """Where Docker was asked to end it, a moment more is waited for: that it was removed comes
+        after its end."""
+        events = container_events(self._name, self._began, 0.0)
+        return container_events(self._name, self._began, 1.0) if who_ended_it(events) else events
+
+    def _run_attached(self) -> Optional[Ending]:
+        try:
+            remove_containers(self.job.spec.job_id)
+            self._run(direct=False)
+        except DockerSilent as silence:
+            return self._while_silent(silence)
+        except CouldNotStart as problem:
+            return Ending(could_not_start=problem)
+        return None
+
+    def _said_by_client(self) -> List[str]:
+        return _last_lines(self._client_file if self._direct else self.job.paths.log)
+
+    def _write_environment(self) -> Tuple[str, ...]:
+        """Returns the names whose values no line of the file can hold (a newline): those are
         inherited from the client's own environment instead."""
         values = container_environment(self.job.spec, self.job.paths, self.job.gpus)
         inherited = tuple(name for name, value in values.items() if "\n" in value)
         lines = ["%s=%s\n" % item for item in values.items() if item[0] not in inherited]
-        write_atomic(self._env_file, "".join(lines).encode("utf-8", "surrogateescape"))
-        return self._env_file, inherited
+        text = "".join(lines).encode("utf-8", "surrogateescape")
+        write_atomic(self.job.paths.container_env, text)
+        return inherited
 
     def _client_environment(self, inherited: Tuple[str, ...]) -> Dict[str, str]:
         values = {name: self.job.spec.env[name] for name in inherited}
         return {**os.environ, **values, "RIGUP_JOB_ID": self.job.spec.job_id}
 
 
-def container_environment(spec: JobSpec, paths: JobPaths, gpus: Tuple[Gpu, ...]) -> Dict[str, str]:
-    """What the program sees beyond the image's own. USER and LOGNAME stand in for the missing
-    passwd entry, which getpass (and so torch's compile cache) would stumble over."""
-    user = os.environ.get("USER") or "rigup"
-    return {
-        "HOME": paths.home,
-        "USER": user,
-        "LOGNAME": user,
-        "PYTHONUNBUFFERED": "1",
-        **spec.env,
-        **own_variables(spec, paths, gpus),
-    }
-
-
-def run_command(
-    spec: JobSpec,
-    paths: JobPaths,
-    gpus: Tuple[Gpu, ...],
-    env_file: str,
-    inherited: Tuple[str, ...] = (),
-    *,
-    rootless: bool = False,
-) -> List[str]:
-    """The exact `docker run`. The image's entrypoint is replaced, so that argv runs as it is.
-
-    No log driver: the log is written by us, and Docker would keep a second copy that grows.
-    """
-    words = ["docker", "run", "--name", container_name(spec.job_id)]
-    words += ["--label", "%s=%s" % (JOB_LABEL, spec.job_id), "--init", "--log-driver", "none"]
-    for place in (paths.work, paths.outputs, paths.home):
-        words += ["--mount", "type=bind,source=%s,target=%s" % (place, place)]
-    words += ["--workdir", working_directory(spec, paths), "--env-file", env_file]
-    if not rootless:
-        words += ["--user", "%d:%d" % (os.geteuid(), os.getegid())]
-        for group in sorted(set(os.getgroups()) - {os.getegid()}):
-            words += ["--group-add", str(group)]
-    for name in inherited:
-        words += ["--env", name]
-    if gpus:
-        words += ["--gpus", '"device=%s"' % ",".join(gpu.uuid for gpu in gpus)]
-    for mount in spec.mounts:
-        words += ["--volume", mount]
-    if spec.shm_size:
-        words += ["--shm-size", spec.shm_size]
-    return [*words, "--entrypoint", spec.argv[0], str(spec.image), *spec.argv[1:]]
-
-
-def _init_complaint(log: str) -> str:
-    """What docker-init (tini) prints when it cannot execute the program: Docker itself then
-    only sees an exit code, which a program could have returned as well."""
-    complaints = [line for line in _last_lines(log) if line.startswith("[FATAL tini")]
-    return complaints[-1] if complaints else ""
+def _unknown(why: str) -> Ending:
+    return Ending(unknown=why, hint=RUN_AGAIN)
 
 
 def _append(log: str, text: bytes) -> None:
@@ -244,13 +418,11 @@ def _append(log: str, text: bytes) -> None:
         os.close(fd)
 
 
-def _last_lines(log: str) -> List[str]:
-    with open(log, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
-        return [line for line in file.read().decode("utf-8", "replace").splitlines() if line]
-
-
-def _last_words(log: str) -> str:
-    lines = _last_lines(log)
-    said = [line for line in lines if line.startswith(("docker:", "Unable", "Error"))]
-    return (said or lines or ["no reason given"])[-1 if not said else 0]
+def _last_lines(path: str) -> List[str]:
+    """Nothing where the file is absent."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_WORDS))
+            return [line for line in file.read().decode("utf-8", "replace").splitlines() if line]
+    except OSError:
+        return []

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
+
+import pytest
+from fake_docker import FakeDocker
 
 from remote_agent.layout import JobPaths
 from remote_agent.protocol.job import CONTAINER, JobSpec
 from remote_agent.runtimes.base import Gpu, Job
-from remote_agent.runtimes.container import ContainerRuntime, container_environment, run_command
+from remote_agent.runtimes.container import ContainerRuntime
+from remote_agent.runtimes.container_command import (
+    INTO_LOG,
+    container_environment,
+    pulling,
+    run_command,
+)
 from remote_agent.tree import Tree
 
 PATHS = JobPaths("/home/u/.rigup/jobs/job-1")
@@ -25,11 +35,16 @@ SPEC = JobSpec(
 GPUS = (Gpu(0, "GPU-a"), Gpu(3, "GPU-b"))
 
 
+def command(spec=SPEC, gpus=(), **others):
+    return run_command(spec, PATHS, gpus, "/env", cid_file="/cid", **others)
+
+
 def test_argv_runs_exactly_and_in_place():
-    words = run_command(SPEC, PATHS, GPUS, "/env")
+    words = command(gpus=GPUS, direct=False)
     assert words[:4] == ["docker", "run", "--name", "rigup-job-1"]
     tail = words.index("--entrypoint")
     assert words[tail:] == ["--entrypoint", "python", "pytorch:2.9", "train.py", "--lr", "1e-4"]
+    assert "rigup.log=direct" not in words
     options = {word: words[place + 1] for place, word in enumerate(words[:-1])}
     assert options["--gpus"] == '"device=GPU-a,GPU-b"'
     mounts = [words[place + 1] for place, word in enumerate(words) if word == "--mount"]
@@ -39,17 +54,84 @@ def test_argv_runs_exactly_and_in_place():
     assert options["--user"] == f"{os.geteuid()}:{os.getegid()}"
     assert options["--label"] == "rigup.job=job-1"
     assert (options["--volume"], options["--shm-size"]) == ("/data:/data:ro", "16g")
+    assert (options["--cidfile"], options["--stop-signal"]) == ("/cid", "SIGTERM")
     assert "--init" in words
+    assert "--sig-proxy=false" in words
     assert "--rm" not in words
 
 
+def test_the_program_writes_into_the_log_itself():
+    words = command()
+    tail = words[words.index("--entrypoint") + 1 :]
+    assert tail == [
+        "/bin/sh",
+        "pytorch:2.9",
+        "-c",
+        INTO_LOG,
+        "rigup-start",
+        "python",
+        "train.py",
+        "--lr",
+        "1e-4",
+    ]
+    assert f"type=bind,source={PATHS.log},target=/.rigup-log" in words
+    assert "rigup.log=direct" in words
+
+
+def test_the_shell_becomes_the_program_and_all_its_output_is_in_the_log(tmp_path):
+    """The same words in this machine's shell."""
+    log = tmp_path / "log"
+    log.write_bytes(b"before\n")
+    script = INTO_LOG.replace("/.rigup-log", str(log))
+    program = "printf 'a \\377\\r'; printf b >&2; echo \"$0|$1|$2\"; exit 5"
+    words = ["sh", "-c", script, "rigup-start", "sh", "-c", program, "x y", "", "$HOME"]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (5, b"", b"")
+    assert log.read_bytes() == b"before\na \xff\rbx y||$HOME\n"
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    made = FakeDocker(tmp_path)
+    monkeypatch.setenv("PATH", f"{made.bin}:{os.environ['PATH']}")
+    return made
+
+
+def pull_and_run(tmp_path):
+    paths = JobPaths(str(tmp_path))
+    words = pulling(["docker", "run", "x y"], SPEC, paths)
+    done = subprocess.run(words, capture_output=True, check=False)
+    log = tmp_path / "log"
+    return done.returncode, log.read_bytes() if log.exists() else b""
+
+
+def test_an_image_that_is_there_is_not_pulled(docker, tmp_path):
+    docker.answer("run", code=4)
+    assert pull_and_run(tmp_path) == (4, b"")
+    assert docker.verbs() == ["image", "run"]
+
+
+def test_the_progress_of_a_pull_is_in_the_log(docker, tmp_path):
+    docker.answer("image", code=1)
+    docker.answer("pull", "2.9: Pulling from pytorch\n")
+    assert pull_and_run(tmp_path) == (0, b"2.9: Pulling from pytorch\n")
+    assert docker.calls[1] == ["pull", "pytorch:2.9"]
+
+
+def test_an_image_that_cannot_be_pulled_is_not_run(docker, tmp_path):
+    docker.answer("image", code=1)
+    docker.answer("pull", err="Error response from daemon: denied\n", code=1)
+    assert pull_and_run(tmp_path) == (125, b"Error response from daemon: denied\n")
+    assert "run" not in docker.verbs()
+
+
 def test_no_gpu_flags_without_gpus():
-    assert "--gpus" not in run_command(SPEC, PATHS, (), "/env")
+    assert "--gpus" not in command()
     assert container_environment(SPEC, PATHS, ())["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def test_rootless_docker_maps_users_itself():
-    assert "--user" not in run_command(SPEC, PATHS, (), "/env", rootless=True)
+    assert "--user" not in command(rootless=True)
 
 
 def test_environment():
@@ -63,12 +145,12 @@ def test_values_travel_in_a_private_file(tmp_path):
     spec = JobSpec(**{**vars(SPEC), "env": {"TOKEN": "s3cret", "KEY": "line1\nline2"}})
     paths = JobPaths(str(tmp_path))
     runtime = ContainerRuntime(Job(spec, paths, Tree("job-1"), GPUS))
-    path, inherited = runtime._write_environment()
-    assert os.stat(path).st_mode & 0o777 == 0o600
+    inherited = runtime._write_environment()
+    assert os.stat(paths.container_env).st_mode & 0o777 == 0o600
     text = (tmp_path / "container.env").read_text()
     assert "TOKEN=s3cret\n" in text
     assert inherited == ("KEY",)
-    words = run_command(spec, paths, GPUS, path, inherited)
+    words = command(spec, inherited=inherited)
     assert "s3cret" not in " ".join(words)
     assert "line1" not in " ".join(words)
     assert runtime._client_environment(inherited)["KEY"] == "line1\nline2"
@@ -83,9 +165,9 @@ def test_the_jobs_own_value_wins_over_the_login_environment(monkeypatch):
 
 def test_the_users_other_groups_come_along(monkeypatch):
     monkeypatch.setattr(os, "getgroups", lambda: [1234, os.getegid(), 44])
-    words = run_command(SPEC, PATHS, (), "/env")
+    words = command()
     assert [words[at + 1] for at, word in enumerate(words) if word == "--group-add"] == [
         "44",
         "1234",
     ]
-    assert "--group-add" not in run_command(SPEC, PATHS, (), "/env", rootless=True)
+    assert "--group-add" not in command(rootless=True)

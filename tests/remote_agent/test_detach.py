@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -81,6 +82,22 @@ def test_it_starts_once_whatever_becomes_of_its_scope(tmp_path, monkeypatch, sco
         time.sleep(0.01)
     output, pid = started.read_text().splitlines()
     assert (output, pid.isdigit()) == (os.devnull, True)
+
+
+def test_no_signal_is_blocked_for_it(tmp_path):
+    """A supervisor blocks some; what it starts must end at a shutdown."""
+    told = tmp_path / "told"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGCHLD])
+    try:
+        script = 'grep SigBlk /proc/self/status >"$1.new"; mv "$1.new" "$1"'
+        spawn_detached(["sh", "-c", script, "sh", str(told)])
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    deadline = time.monotonic() + 20
+    while not told.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert int(told.read_text().split()[1], 16) == 0
 
 
 def test_systemd_run_finds_the_users_manager_without_a_login_session(monkeypatch):

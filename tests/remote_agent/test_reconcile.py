@@ -85,7 +85,7 @@ def test_a_container_lost_to_a_reboot_is_removed(store):
     running(store, "boot-before", runtime="container")
     discarded = []
     assert look(store, discard=discarded.append)[0].state == LOST
-    assert discarded == ["job-1"]
+    assert discarded == [store.layout]
 
 
 def test_one_damaged_job_does_not_stop_the_others(store, capfd):

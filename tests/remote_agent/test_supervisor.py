@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import ClassVar
 
 import pytest
@@ -14,7 +15,7 @@ from remote_agent.protocol.job import FAILED, LOST, STARTING, STOPPED, SUCCEEDED
 from remote_agent.runtimes.base import Ending, Runtime
 from remote_agent.stopping import ask_to_stop
 from remote_agent.store import JobStore
-from remote_agent.supervisor import Supervisor, guarded
+from remote_agent.supervisor import WAKING, Supervisor, guarded
 
 
 class NoTree:
@@ -154,6 +155,57 @@ def test_what_cannot_be_asked_to_end_is_killed_and_counts_as_stopped(troubled, m
     guarded(troubled, "job-1", (), (), Supervisor.run)
     assert troubled.record("job-1").state == STOPPED
     assert Troubled.calls == ["kill"]
+
+
+class GoingDown(Broken):
+    """Ends once it was told that the host goes down."""
+
+    def poll(self, reaped):
+        if self.calls:
+            return Ending(exit_code=3)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return None
+
+    def host_goes_down(self):
+        self.calls.append("host_goes_down")
+
+    def clean_up(self):
+        pass
+
+
+@pytest.fixture
+def terminated(store, monkeypatch):
+    """SIGTERM is blocked, as in a supervisor."""
+    monkeypatch.setattr(module, "runtime_class", lambda name: GoingDown)
+    monkeypatch.setattr(module, "prepare", lambda *others: None)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WAKING)
+    yield store
+    signal.sigtimedwait([signal.SIGTERM], 0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def test_sigterm_at_a_shutdown_is_told_to_the_runtime(terminated, monkeypatch):
+    monkeypatch.setattr(module, "_host_goes_down", lambda: True)
+    guarded(terminated, "job-1", (), (), Supervisor.run)
+    assert GoingDown.calls == ["host_goes_down"]
+    record = terminated.record("job-1")
+    assert (record.state, record.verdict.cause) == (LOST, "reboot")
+
+
+def test_sigterm_otherwise_ends_nothing(terminated, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "_host_goes_down", lambda: asked.append(1) and False)
+    polls = iter([None, None, Ending(exit_code=3)])
+
+    def poll(self, reaped):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return next(polls)
+
+    monkeypatch.setattr(GoingDown, "poll", poll)
+    guarded(terminated, "job-1", (), (), Supervisor.run)
+    assert GoingDown.calls == []
+    assert asked
+    assert terminated.record("job-1").verdict.exit_code == 3
 
 
 def test_gpus_are_free_before_the_verdict_waits_for_room(troubled, monkeypatch):

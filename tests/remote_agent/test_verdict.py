@@ -102,6 +102,38 @@ KILLED = Ending(signal=signal.SIGKILL)
         (Evidence(Ending(), log_tail=TRACE + b"ValueError: x\n"), "lost", "lost", "ValueError: x"),
         (Evidence(Ending(unknown="Docker is away")), "lost", "lost", "Docker is away"),
         (
+            Evidence(Ending(unknown="Docker is away"), stopped=True),
+            "stopped",
+            "stopped-by-user",
+            "Docker is away",
+        ),
+        (Evidence(Ending(unknown="x"), going_down=True), "lost", "reboot", "going down"),
+        (
+            Evidence(Ending(exit_code=143, signal=15, outside="docker stop from outside")),
+            "failed",
+            "signal",
+            "docker stop from outside (exit code 143)",
+        ),
+        (
+            Evidence(Ending(exit_code=137, outside="docker rm -f"), log_tail=b"CUDA out of memory"),
+            "failed",
+            "signal",
+            "docker rm -f",
+        ),
+        (Evidence(Ending(exit_code=0, outside="docker stop")), "succeeded", "success", ""),
+        (
+            Evidence(Ending(exit_code=137, signal=9)),
+            "failed",
+            "signal",
+            "ended by SIGKILL, it or a program that it ran (exit code 137)",
+        ),
+        (
+            Evidence(Ending(exit_code=137, signal=9), oom_kills=1),
+            "failed",
+            "host-out-of-memory",
+            "OOM killer",
+        ),
+        (
             Evidence(Ending(could_not_start=CouldNotStart("program not found: x", "look"))),
             "failed",
             "could-not-start",
@@ -133,6 +165,12 @@ def test_evidence_is_short_and_free_of_escape_sequences():
     evidence = judge(Evidence(Ending(exit_code=1), log_tail=tail))[1].evidence
     assert len(evidence) < 500
     assert "\x1b" not in evidence
+
+
+def test_an_end_that_docker_did_not_tell_has_a_remedy_of_its_own():
+    assert judge(Evidence(Ending(unknown="x", hint="run it again")))[1].hint == "run it again"
+    assert "OOM killer" in judge(Evidence(Ending()))[1].hint
+    assert "by itself" not in judge(Evidence(Ending()))[1].evidence
 
 
 def test_a_job_that_ends_while_the_host_goes_down_is_lost_to_the_reboot():
