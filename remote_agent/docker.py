@@ -68,6 +68,15 @@ class Container:
         )
 
 
+@dataclass(frozen=True)
+class Engine:
+    """``keeps_containers``: they go on while Docker is stopped or restarts (live-restore).
+    ``rootless``: the container's root is the login user."""
+
+    keeps_containers: bool
+    rootless: bool
+
+
 def inspect_container(name: str, timeout_s: float = TIMEOUT_S) -> Optional[Container]:
     """None when there is no such container. Raises DockerSilent."""
     words = ("container", "inspect", "--format", INSPECT, name)
@@ -95,12 +104,11 @@ def remove_containers(job_id: str, timeout_s: float = TIMEOUT_S) -> None:
             raise DockerSilent(said)
 
 
-def container_events(name: str, since: float, more_s: float) -> List[Dict[str, Any]]:
-    """What Docker remembers of a container since ``since`` (seconds since the epoch) and will see
-    in the next ``more_s`` seconds, oldest first: it forgets all when it restarts. Nothing where it
-    does not answer."""
+def container_events(name: str, more_s: float) -> List[Dict[str, Any]]:
+    """What Docker remembers of a container and will see in the next ``more_s`` seconds, oldest
+    first: it forgets all when it restarts. Nothing where it does not answer."""
     until, timeout_s = time.time() + more_s, more_s + EVENTS_TIMEOUT_S
-    words = ["events", "--since", "%.3f" % since, "--until", "%.3f" % until]
+    words = ["events", "--since", "0", "--until", "%.3f" % until]
     words += ["--format", "{{json .}}"]
     words += ["--filter", "type=container", "--filter", "container=%s" % name]
     code, said = call_docker(*words, timeout_s=timeout_s)
@@ -127,14 +135,11 @@ def docker_problem() -> Optional[Tuple[str, str]]:
     return "Docker does not answer: %s" % said, "check `systemctl status docker` on the host"
 
 
-def is_rootless() -> bool:
-    """A rootless engine maps the container's root to the login user."""
-    code, said = call_docker("info", "--format", "{{json .SecurityOptions}}")
-    return code == 0 and "rootless" in said
-
-
-def keeps_containers(timeout_s: float) -> Optional[bool]:
-    """Do containers go on while Docker is stopped or restarts (live-restore)? None where Docker
-    does not answer."""
-    code, said = call_docker("info", "--format", "{{.LiveRestoreEnabled}}", timeout_s=timeout_s)
-    return {"true": True, "false": False}.get(said) if code == 0 else None
+def read_engine(timeout_s: float) -> Optional[Engine]:
+    """None where Docker does not answer."""
+    words = ("info", "--format", "{{.LiveRestoreEnabled}} {{json .SecurityOptions}}")
+    code, said = call_docker(*words, timeout_s=timeout_s)
+    kept, _, options = said.partition(" ")
+    if code != 0 or kept not in ("true", "false"):
+        return None
+    return Engine(keeps_containers=kept == "true", rootless="rootless" in options)

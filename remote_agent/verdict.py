@@ -227,14 +227,15 @@ def _signal(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
     hint = "somebody or something on the host ended it"
     if seen.ending.signal in (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL):
         hint = "a crash in native code: run with PYTHONFAULTHANDLER=1 to see where"
-    if seen.ending.signal in (signal.SIGTERM, signal.SIGHUP):
+    in_container = seen.ending.exit_code is not None
+    if seen.ending.signal in (signal.SIGTERM, signal.SIGHUP) and not in_container:
         hint = (
             "the host ended it: a shutdown, a person, or the end of the login session where "
             "logind.conf says KillUserProcesses=yes (then `sudo loginctl enable-linger USER`)"
         )
     evidence = "ended by %s" % signal_name(seen.ending.signal)
-    if seen.ending.exit_code is not None:
-        evidence += ", it or a program that it ran (exit code %d)" % seen.ending.exit_code
+    if in_container:
+        evidence += ", it or a program that it ran (exit code %s)" % seen.ending.exit_code
     return FAILED, _verdict(seen, "signal", evidence, hint)
 
 

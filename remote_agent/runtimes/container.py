@@ -22,14 +22,14 @@ from dataclasses import replace
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from remote_agent.docker import (
+    TIMEOUT_S,
     Container,
     DockerSilent,
     call_docker,
     container_events,
     docker_problem,
     inspect_container,
-    is_rootless,
-    keeps_containers,
+    read_engine,
     remove_containers,
 )
 from remote_agent.faults import CouldNotStart, complain
@@ -54,7 +54,8 @@ RETRY_S = 1.0
 FIRST_LOOK_S = 0.1
 ANSWER_S = 10.0
 """How long Docker may take to answer while nothing else is done."""
-SHORT_ANSWER_S = 2.0
+STOPPING_ANSWER_S = 4.0
+GOING_DOWN_ANSWER_S = 2.0
 LOOKS = 60
 """How often a new container's first process is looked for in /proc."""
 UNSEEN_LIMIT_S = 120.0
@@ -88,7 +89,6 @@ class ContainerRuntime(Runtime):
         self._kept: Optional[bool] = None
         self._rootless = False
         self._recovered = False
-        self._began = time.time()
         self._looks_left = LOOKS
         self._ask_at = 0.0
         self._look_at = 0.0
@@ -103,14 +103,15 @@ class ContainerRuntime(Runtime):
         problem = docker_problem()
         if problem is not None:
             raise CouldNotStart(*problem)
-        self._rootless, self._kept = is_rootless(), keeps_containers(ANSWER_S)
+        engine = read_engine(TIMEOUT_S)
+        if engine is not None:
+            self._rootless, self._kept = engine.rootless, engine.keeps_containers
         self._run(direct=True)
 
     def recover(self, process: Identity) -> None:
         """``process`` is the client, which may have died with its supervisor, or the first process
         of a container that needs no client."""
         self.process, self._client, self._recovered = process, process, True
-        self._began = 0.0
         if self._find_first() and self._first == process:
             self._client, self._direct = None, True
 
@@ -149,13 +150,13 @@ class ContainerRuntime(Runtime):
         if self._going_down_since is not None:
             return
         self._going_down_since = self._clock()
-        kept = keeps_containers(SHORT_ANSWER_S)
-        if (self._kept if kept is None else kept) is not False:
+        self._is_away()
+        if self._kept is not False:
             self._signal_first(signal.SIGTERM)
 
     def clean_up(self) -> None:
         """What cannot be removed now is removed at a later contact."""
-        if self._client is not None or self._recovered:
+        if os.path.exists(self.job.paths.container_env):
             try:
                 remove_containers(self.job.spec.job_id, self._patience())
             except DockerSilent as silence:
@@ -285,8 +286,9 @@ class ContainerRuntime(Runtime):
 
     def _patience(self) -> float:
         """How long Docker may take to answer: little while somebody waits for the end."""
-        hurry = self._killed or self._going_down_since is not None
-        return SHORT_ANSWER_S if hurry else ANSWER_S
+        if self._going_down_since is not None:
+            return GOING_DOWN_ANSWER_S
+        return STOPPING_ANSWER_S if self._stopping else ANSWER_S
 
     def _while_silent(self, silence: DockerSilent) -> Optional[Ending]:
         """The container is waited for as long as it lives; its exit code, a while."""
@@ -358,15 +360,21 @@ class ContainerRuntime(Runtime):
         told = who_ended_it(self._events())
         if told or ending.signal not in (signal.SIGTERM, signal.SIGKILL):
             return told
-        kept = keeps_containers(self._patience())
-        self._kept = self._kept if kept is None else kept
+        away = self._is_away()
         if self._kept is not False:
             return ""
-        if self._lost_docker or kept is None or self._docker_restarted():
+        if self._lost_docker or away or self._docker_restarted():
             return DOCKER_STOPPED
         if self._untold is None:
             self._untold, self._untold_since = ending, self._clock()
         return None if self._clock() - self._untold_since < STOPPING_LIMIT_S else ""
+
+    def _is_away(self) -> bool:
+        """Where Docker answers, whether it keeps containers is known anew."""
+        engine = read_engine(self._patience())
+        if engine is not None:
+            self._kept = engine.keeps_containers
+        return engine is None
 
     def _docker_restarted(self) -> bool:
         """By its socket, systemd lets questions wait for the engine that comes."""
@@ -375,8 +383,8 @@ class ContainerRuntime(Runtime):
     def _events(self) -> List[Dict[str, Any]]:
         """Where Docker was asked to end it, a moment more is waited for: that it was removed comes
         after its end."""
-        events = container_events(self._name, self._began, 0.0)
-        return container_events(self._name, self._began, 1.0) if who_ended_it(events) else events
+        events = container_events(self._name, 0.0)
+        return container_events(self._name, 1.0) if who_ended_it(events) else events
 
     def _run_attached(self) -> Optional[Ending]:
         try:

@@ -270,6 +270,19 @@ def test_docker_away_for_two_minutes_ends_no_training_but_stop_does(start: Start
     ended_well(ending, code=3)
 
 
+@BOTH
+def test_stop_while_docker_hangs(start: Start, host: str) -> None:
+    run = start(host, on_term="5")
+    run.host.run("pkill -STOP -x dockerd")
+    try:
+        done = run.stop("--grace", "1")
+    finally:
+        run.host.run("pkill -CONT -x dockerd")
+    assert done.code == 0, done.said
+    assert run.read("log").endswith(b"told to end")
+    wait_for(lambda: run.containers() == "", "its container to be removed")
+
+
 def test_a_left_container_is_removed_at_the_next_contact_and_no_other(start: Start) -> None:
     run = start(OLD)
     run.host.run(STOP_DOCKER)
@@ -349,7 +362,7 @@ def test_a_removed_supervisor_and_container_did_not_end_by_itself(start: Start) 
     assert "removed from outside" in verdict["evidence"]
 
 
-@pytest.mark.parametrize(("host", "kept"), [(OLD, True), (NEW, True), (NEW, False)])
+@pytest.mark.parametrize(("host", "kept"), [(OLD, True), (NEW, False)])
 def test_a_reboot_waits_for_no_container_job(
     start: Start, live_restore: Callable[[str, bool], None], host: str, kept: bool
 ) -> None:

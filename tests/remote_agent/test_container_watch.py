@@ -203,6 +203,23 @@ def test_what_was_to_be_killed_is_killed_again_and_not_attached(host):
     assert host.docker.verbs() == ["kill", "container", "kill"]
 
 
+def test_a_container_whose_start_nobody_saw_to_its_end_is_removed(host):
+    """Its supervisor was killed between the client's start and the note of it."""
+    host.runtime = host.new_runtime()
+    host.docker.answer("ps", "abc\n")
+    host.runtime.kill()
+    host.runtime.clean_up()
+    assert host.docker.verbs() == ["kill", "ps", "rm"]
+    assert not host.env_file.exists()
+
+
+def test_what_never_was_started_needs_no_docker(host):
+    host.env_file.unlink()
+    host.docker.away()
+    host.runtime.clean_up()
+    assert host.docker.calls == []
+
+
 def test_a_silent_docker_keeps_the_mark_that_a_container_is_left(host):
     host.docker.away()
     host.runtime.clean_up()
@@ -219,7 +236,7 @@ def test_a_silent_docker_keeps_the_mark_that_a_container_is_left(host):
 def test_at_a_shutdown_the_program_is_told_once(host, live_restore, told):
     first = host.container_runs()
     host.poll({})
-    host.docker.away() if live_restore is None else host.docker.answer("info", live_restore)
+    host.docker.away() if live_restore is None else host.docker.engine(live_restore == "true")
     host.runtime.host_goes_down()
     host.runtime.host_goes_down()
     if told:
@@ -317,13 +334,13 @@ def test_docker_itself_restarted(host, live_restore, said):
     host.docker.away()
     host.poll()
     host.docker.back()
-    host.docker.answer("info", live_restore)
+    host.docker.engine(live_restore == "true")
     host.docker.container(Status="exited", ExitCode=137)
     assert host.poll().outside.startswith(said)
 
 
 def test_docker_that_stops_answers_until_its_containers_have_ended(host):
-    host.docker.answer("info", "false")
+    host.docker.engine(False)
     host.docker.container(Status="exited", ExitCode=143)
     assert host.poll() is None
     host.docker.away()
@@ -336,14 +353,14 @@ def test_docker_that_restarts_may_answer_all_questions_after_it(host, monkeypatc
     host.container_runs()
     host.poll({})
     host.container_ends()
-    host.docker.answer("info", "false")
+    host.docker.engine(False)
     host.docker.container(Status="exited", ExitCode=143)
     monkeypatch.setattr(module, "engine_started_after", lambda process: True)
     assert host.poll().outside.startswith(DOCKER_STOPPED)
 
 
 def test_without_live_restore_a_kill_on_the_host_is_not_docker_s(host):
-    host.docker.answer("info", "false")
+    host.docker.engine(False)
     host.docker.container(Status="exited", ExitCode=137)
     assert [host.poll() for _ in range(3)] == [None] * 3
     assert host.poll() == Ending(exit_code=137, signal=9)

@@ -39,6 +39,9 @@ class FakeDocker:
         told = {"state": state, "labels": {"rigup.log": "direct"} if labels is None else labels}
         self.answer("container", json.dumps(told))
 
+    def engine(self, live_restore: bool) -> None:
+        self.answer("info", f'{str(live_restore).lower()} ["name=seccomp"]')
+
     def gone(self) -> None:
         self.answer("container", err="Error: No such container: rigup-x", code=1)
 
