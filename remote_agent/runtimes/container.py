@@ -6,7 +6,8 @@ file, never in arguments.
 
 The program writes into the job's log itself (see :mod:`.container_command`), and its first process
 is watched in /proc: neither a lost client nor a Docker that is away takes anything from a running
-job. An image without a shell runs attached instead: its output comes through the client.
+job. A program of an image with neither shell nor Python runs attached: its output comes through the
+client.
 
 The container is kept until its exit code and OOMKilled flag were read, then removed. The file with
 its environment stays as long as the container may be there, see :mod:`remote_agent.sweep`.
@@ -37,7 +38,14 @@ from remote_agent.files import write_all, write_atomic
 from remote_agent.launch import LaunchError, launch
 from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime, container_name
-from remote_agent.runtimes.container_command import container_environment, pulling, run_command
+from remote_agent.runtimes.container_command import (
+    ATTACHED,
+    BY_SHELL,
+    container_environment,
+    output_without_shell,
+    pulling,
+    run_command,
+)
 from remote_agent.runtimes.container_end import (
     DOCKER_STOPPED,
     code_at_death,
@@ -106,7 +114,7 @@ class ContainerRuntime(Runtime):
         engine = read_engine(TIMEOUT_S)
         if engine is not None:
             self._rootless, self._kept = engine.rootless, engine.keeps_containers
-        self._run(direct=True)
+        self._run(BY_SHELL)
 
     def recover(self, process: Identity) -> None:
         """``process`` is the client, which may have died with its supervisor, or the first process
@@ -174,7 +182,7 @@ class ContainerRuntime(Runtime):
     def _client_file(self) -> str:
         return os.path.join(self.job.paths.root, "container.err")
 
-    def _run(self, *, direct: bool) -> None:
+    def _run(self, output: str) -> None:
         spec, paths = self.job.spec, self.job.paths
         inherited = self._write_environment()
         argv = run_command(
@@ -184,15 +192,16 @@ class ContainerRuntime(Runtime):
             paths.container_env,
             inherited,
             cid_file=self._cid_file,
-            direct=direct,
+            output=output,
             rootless=self._rootless,
         )
         if os.path.exists(self._cid_file):
             os.unlink(self._cid_file)
-        output = self._client_file if direct else paths.log
+        direct = output != ATTACHED
+        said = self._client_file if direct else paths.log
         env = self._client_environment(inherited)
         try:
-            pid = launch(pulling(argv, spec, paths) if direct else argv, paths.root, env, output)
+            pid = launch(pulling(argv, spec, paths), paths.root, env, said)
         except LaunchError as error:
             raise CouldNotStart("docker: %s" % error, "install Docker on the host") from None
         self._watch_client(pid)
@@ -345,7 +354,7 @@ class ContainerRuntime(Runtime):
             self._direct = container.direct
         client = self._said_by_client()
         if self._direct and lacks_shell(container, client):
-            return self._run_attached()
+            return self._run_without_shell()
         log = _last_lines(self.job.paths.log)
         ending = ending_of_container(container, self.job.spec, client, log)
         asked_for = self._stopping or self._going_down_since is not None
@@ -386,10 +395,10 @@ class ContainerRuntime(Runtime):
         events = container_events(self._name, 0.0)
         return container_events(self._name, 1.0) if who_ended_it(events) else events
 
-    def _run_attached(self) -> Optional[Ending]:
+    def _run_without_shell(self) -> Optional[Ending]:
         try:
             remove_containers(self.job.spec.job_id)
-            self._run(direct=False)
+            self._run(output_without_shell(self.job.spec))
         except DockerSilent as silence:
             return self._while_silent(silence)
         except CouldNotStart as problem:

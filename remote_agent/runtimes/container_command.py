@@ -16,6 +16,22 @@ LOG_IN_CONTAINER = "/.rigup-log"
 STARTER = "rigup-start"
 """What the shell in the container calls itself in its own error messages."""
 INTO_LOG = 'exec "$@" >>%s 2>&1' % LOG_IN_CONTAINER
+PYTHON_INTO_LOG = """
+import os, signal, sys
+try:
+    log = os.open("%s", os.O_WRONLY | os.O_APPEND)
+except OSError as error:
+    sys.exit("%s: %%s" %% error)
+os.dup2(log, 1)
+os.dup2(log, 2)
+for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+    signal.signal(ignored, signal.SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])
+""" % (LOG_IN_CONTAINER, STARTER)
+"""The same for Python, which ignores two signals."""
+BY_SHELL, BY_PYTHON, ATTACHED = "shell", "python", "attached"
+"""Who leads the program's output into the log: the image's shell, its Python where it has no shell,
+or nobody: then the output comes through the client."""
 PULL = (
     'docker image inspect "$2" >/dev/null 2>&1 || docker pull "$2" >>"$1" 2>&1 || exit 125\n'
     'shift 2; exec "$@"'
@@ -46,11 +62,11 @@ def run_command(
     inherited: Tuple[str, ...] = (),
     *,
     cid_file: str,
-    direct: bool = True,
+    output: str = BY_SHELL,
     rootless: bool = False,
 ) -> List[str]:
-    """The image's entrypoint is replaced, so that argv runs as it is. ``direct``: by way of the
-    image's own shell, which leads both outputs into the job's log and becomes the program.
+    """The image's entrypoint is replaced, so that argv runs as it is, or by way of a program of the
+    image (``output``) that leads both outputs into the job's log and becomes argv.
 
     No log driver: the log is written by the program or by the client, and Docker would keep a
     second copy that grows.
@@ -60,7 +76,7 @@ def run_command(
     words += ["--sig-proxy=false", "--stop-signal", "SIGTERM"]
     for place in (paths.work, paths.outputs, paths.home):
         words += ["--mount", "type=bind,source=%s,target=%s" % (place, place)]
-    if direct:
+    if output != ATTACHED:
         words += ["--label", "%s=%s" % (LOG_LABEL, DIRECT)]
         words += ["--mount", "type=bind,source=%s,target=%s" % (paths.log, LOG_IN_CONTAINER)]
     words += ["--workdir", working_directory(spec, paths), "--env-file", env_file]
@@ -76,10 +92,21 @@ def run_command(
         words += ["--volume", mount]
     if spec.shm_size:
         words += ["--shm-size", spec.shm_size]
-    entrypoint, arguments = spec.argv[0], list(spec.argv[1:])
-    if direct:
-        entrypoint, arguments = SHELL, ["-c", INTO_LOG, STARTER, *spec.argv]
+    entrypoint, *arguments = _started(spec, output)
     return [*words, "--entrypoint", entrypoint, str(spec.image), *arguments]
+
+
+def output_without_shell(spec: JobSpec) -> str:
+    runs_python = os.path.basename(spec.argv[0]).startswith("python")
+    return BY_PYTHON if runs_python else ATTACHED
+
+
+def _started(spec: JobSpec, output: str) -> List[str]:
+    if output == BY_SHELL:
+        return [SHELL, "-c", INTO_LOG, STARTER, *spec.argv]
+    if output == BY_PYTHON:
+        return [spec.argv[0], "-I", "-c", PYTHON_INTO_LOG, *spec.argv]
+    return list(spec.argv)
 
 
 def pulling(command: List[str], spec: JobSpec, paths: JobPaths) -> List[str]:

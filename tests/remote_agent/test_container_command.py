@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 import pytest
 from fake_docker import FakeDocker
@@ -13,8 +14,11 @@ from remote_agent.protocol.job import CONTAINER, JobSpec
 from remote_agent.runtimes.base import Gpu, Job
 from remote_agent.runtimes.container import ContainerRuntime
 from remote_agent.runtimes.container_command import (
+    ATTACHED,
+    BY_PYTHON,
     INTO_LOG,
     container_environment,
+    output_without_shell,
     pulling,
     run_command,
 )
@@ -40,7 +44,7 @@ def command(spec=SPEC, gpus=(), **others):
 
 
 def test_argv_runs_exactly_and_in_place():
-    words = command(gpus=GPUS, direct=False)
+    words = command(gpus=GPUS, output=ATTACHED)
     assert words[:4] == ["docker", "run", "--name", "rigup-job-1"]
     tail = words.index("--entrypoint")
     assert words[tail:] == ["--entrypoint", "python", "pytorch:2.9", "train.py", "--lr", "1e-4"]
@@ -88,6 +92,38 @@ def test_the_shell_becomes_the_program_and_all_its_output_is_in_the_log(tmp_path
     done = subprocess.run(words, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (5, b"", b"")
     assert log.read_bytes() == b"before\na \xff\rbx y||$HOME\n"
+
+
+def test_python_becomes_the_program_where_there_is_no_shell(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"before\n")
+    words = command(output=BY_PYTHON)
+    starter = words[words.index("--entrypoint") + 1 :]
+    assert starter[:4] == ["python", "pytorch:2.9", "-I", "-c"]
+    assert starter[5:] == list(SPEC.argv)
+    script = starter[4].replace("/.rigup-log", str(log))
+    program = (
+        "import os, sys; os.write(2, b'e\\xff\\r'); os.write(1, b'o'); print(sys.argv[1:]);"
+        "print(open('/proc/self/status').read().split('SigIgn:')[1].split()[0])"
+    )
+    plain = [sys.executable, "-c", program, "x y"]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, *plain], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    alone = subprocess.run(plain, capture_output=True, check=True)
+    assert log.read_bytes() == b"before\n" + alone.stderr + alone.stdout
+    log.unlink()
+    failed = subprocess.run([sys.executable, "-I", "-c", script, "x"], capture_output=True)
+    assert (failed.returncode, failed.stderr[:12]) == (1, b"rigup-start:")
+
+
+@pytest.mark.parametrize(
+    ("program", "output"),
+    [("python", BY_PYTHON), ("/opt/bin/python3.12", BY_PYTHON), ("train", ATTACHED)],
+)
+def test_who_opens_the_log_without_a_shell(program, output):
+    assert output_without_shell(JobSpec("job-1", "one", (program,))) == output
 
 
 @pytest.fixture

@@ -412,7 +412,7 @@ def test_an_image_without_a_shell_runs_attached(host):
     assert host.poll() is None
     assert ["rm", "--force", "--volumes", "abc"] in host.docker.calls
     command = host.launched[-1]
-    assert command[:2] == ["docker", "run"]
+    assert command[:2] == ["sh", "-c"]
     assert command[command.index("--entrypoint") + 1] == "train"
     assert command[-1] == str(host.log), "its output comes through the client"
 
