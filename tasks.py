@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from provisioner import pull as pulling
     from provisioner import uninstall as removing
     from provisioner.agent import patient
-    from provisioner.containers import facade, services, ssh_fragment
+    from provisioner.containers import facade, services, ssh_fragment, tunnel
     from provisioner.containers import on_hosts as containers
     from provisioner.doctor import captured, examine
     from provisioner.doctor import report as doctor_report
@@ -57,6 +56,7 @@ else:  # no command needs all of them
     services = LazyModule("provisioner.containers.services")
     ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
     trust = LazyModule("provisioner.trust")
+    tunnel = LazyModule("provisioner.containers.tunnel")
 
 Text = str | None
 
@@ -599,14 +599,15 @@ def container_ssh(
     words = arguments.after_dashes(sys.argv)
     containers.require_alias(one, name)
     remote = [shlex.join(words)] if words else []
-    os.execvp("ssh", ["ssh", facade.alias_of(one, name), *remote])  # noqa: S606
+    os.execvp("ssh", [*ssh_fragment.ssh_words(), facade.alias_of(one, name), *remote])  # noqa: S606
 
 
 @command(
     help={
         "host": HOSTS_HELP["host"],
         "name": "name suffix (default: torch)",
-        "forget": "remove its home directory and host keys too",
+        "forget": "remove its home directory and host keys too; asks first",
+        "yes": "do not ask",
         "inventory": HOSTS_HELP["inventory"],
     }
 )
@@ -615,12 +616,18 @@ def container_down(
     host: Text = None,
     name: str = "torch",
     forget: bool = False,
+    yes: bool = False,
     inventory: Text = None,
 ) -> int:
     """Remove the container; its home directory, mounts and host keys stay."""
-    results = job_facade.on_each(
-        _hosts(host, None, False, inventory), lambda one: containers.down(one, name, forget=forget)
-    )
+    hosts = _hosts(host, None, False, inventory)
+    for one, busy, _ in job_facade.on_each(hosts, lambda one: containers.activity(one, name)):
+        alias = facade.alias_of(one, name)
+        if busy:
+            arguments.confirm(f"{alias} is in use ({busy}); end that?", yes)
+        if forget:
+            arguments.confirm(f"delete the home directory of {alias} for good?", yes)
+    results = job_facade.on_each(hosts, lambda one: containers.down(one, name, forget=forget))
     for one, removed, error in results:
         if error is None:
             print(f"{facade.alias_of(one, name)}: {'removed' if removed else 'was not there'}")
@@ -631,7 +638,7 @@ def container_down(
 SERVICE_HELP = {
     "host": "host name",
     "name": "the container's name suffix (default: torch)",
-    "port": "port on this machine",
+    "port": "port on this machine (default: the service's own, or the next free one)",
     "inventory": HOSTS_HELP["inventory"],
 }
 
@@ -641,7 +648,7 @@ def jupyter(
     context: Context,
     host: Text = None,
     name: str = "torch",
-    port: str = "8888",
+    port: Text = None,
     inventory: Text = None,
 ) -> int:
     """JupyterLab in the container, tunnelled to this machine until ctrl-c."""
@@ -655,7 +662,7 @@ def tensorboard(
     logdir: str,
     host: Text = None,
     name: str = "torch",
-    port: str = "6006",
+    port: Text = None,
     inventory: Text = None,
 ) -> int:
     """TensorBoard in the container, tunnelled to this machine until ctrl-c."""
@@ -791,13 +798,12 @@ def _note_cut(read: int, left: int) -> None:
     )
 
 
-def _tunnel(host: Host, name: str, service: services.Service, port: str) -> int:
-    local = arguments.whole_number(port, "--port", 1, 65535)
+def _tunnel(host: Host, name: str, service: services.Service, port: Text) -> int:
+    wanted = None if port is None else arguments.whole_number(port, "--port", 1, 65535)
+    local = tunnel.free_port(wanted, service.port)
     print(service.url(local), flush=True)
     terminal.note("ctrl-c closes the tunnel; the service goes on")
-    return subprocess.run(
-        services.tunnel_words(facade.alias_of(host, name), service, local)
-    ).returncode
+    return tunnel.run_tunnel(facade.alias_of(host, name), service.port, local)
 
 
 def _namespace() -> Collection:

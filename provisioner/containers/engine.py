@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,7 +10,15 @@ from operator import itemgetter
 from pathlib import PurePosixPath
 from typing import Any
 
-from provisioner.command import Command, Result
+from provisioner.command import Command
+from provisioner.containers import replacement
+from provisioner.containers.docker_cli import (
+    await_ssh,
+    checked,
+    inspect,
+    remedy_for,
+    remove_container,
+)
 from provisioner.containers.keys import authorized_keys
 from provisioner.containers.spec import (
     HOST_KEYS_FOLDER,
@@ -29,8 +36,6 @@ from provisioner.transport.base import Transport
 HostKey = tuple[str, str]
 """Key type and base64 text, as in a known_hosts line."""
 
-START_TIMEOUT_S = 30.0
-POLL_S = 0.25
 PORTS = range(22200, 22999)
 """Below the ports that Linux hands out for outgoing connections (32768 and up)."""
 
@@ -47,21 +52,6 @@ command -v docker >/dev/null || exit 0
 exec docker ps --filter status=running --filter label={LABEL} \\
     --filter "label={OWNER_LABEL}=$(id -u)" --format '{{{{.Label "{SPEC_LABEL}"}}}}'
 """
-
-ANSWERS = r"""
-import socket, sys
-with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=3) as link:
-    sys.exit(0 if link.recv(4) == b"SSH-" else 1)
-"""
-
-REMEDIES = (
-    ("permission denied", "the login user needs the docker group: invoke provision --host HOST"),
-    ("could not select device driver", "install the NVIDIA toolkit: invoke provision --host HOST"),
-    ("unresolvable cdi devices", "`nvidia-ctk cdi list`; invoke provision --host HOST"),
-    ("failed to initialize nvml", "driver and libraries differ: reboot the host"),
-    ("port is already allocated", "another program took the port: choose one with ssh_port"),
-    ("bind source path does not exist", "make that folder on the host first"),
-)
 
 
 @dataclass(frozen=True)
@@ -96,8 +86,7 @@ class ContainerInfo:
 def look_at_host(transport: Transport) -> HostPlace:
     """One round trip; raises RigupError when the host's answer makes no sense."""
     pairs = [
-        line.partition("=")
-        for line in _checked(transport, Command.sh(HOST_FACTS)).text.splitlines()
+        line.partition("=") for line in checked(transport, Command.sh(HOST_FACTS)).text.splitlines()
     ]
     facts = {key: value for key, _, value in pairs}
     try:
@@ -134,20 +123,27 @@ def up(
 
     ``public_keys`` replace the ones that may log in, which needs no restart. A container that
     differs from ``spec`` is replaced only with ``recreate`` (what is not in its home directory, in
-    a mount or in a volume is lost), else UsageError says what differs. Raises CommandFailed or
-    RigupError when it does not start.
+    a mount or in a volume is lost), else UsageError says what differs; where the new one does not
+    start, the old one runs again. Raises CommandFailed or RigupError when it does not start.
     """
     keys_changed = _install_keys(transport, spec, authorized_keys(public_keys))
-    found = _inspect(transport, spec.docker_name)
+    replacement.finish_earlier(transport, spec)
+    found = inspect(transport, spec.docker_name)
     if found is not None and not _is_as_asked(found, spec):
         _require_recreate(found, spec, transport.host_name, recreate)
-        _remove(transport, spec.docker_name)
-        found = None
-    started = _start(transport, spec, found)
-    _await_ssh(transport, spec, sleep, clock)
-    current = _inspect(transport, spec.docker_name)
+        replacement.replace_container(transport, spec, found, sleep, clock)
+        started = True
+    else:
+        started = _start(transport, spec, found)
+        await_ssh(transport, spec, sleep, clock)
+    current = inspect(transport, spec.docker_name)
     assert current is not None
     return _info(current, host_keys(transport, spec.docker_name), started or keys_changed)
+
+
+def docker_name_of(transport: Transport, name: str) -> str:
+    """What Docker calls the login user's container ``name``."""
+    return f"rigup-ssh-{look_at_host(transport).login.uid}-{name}"
 
 
 def down(transport: Transport, name: str, uid: int, *, forget: bool = False) -> bool:
@@ -156,12 +152,12 @@ def down(transport: Transport, name: str, uid: int, *, forget: bool = False) -> 
     Its host key and home directory stay for the next ``up``, unless ``forget``.
     """
     docker_name = f"rigup-ssh-{uid}-{name}"
-    existed = _inspect(transport, docker_name) is not None
+    existed = inspect(transport, docker_name) is not None
     if existed:
-        _remove(transport, docker_name)
+        remove_container(transport, docker_name)
     if forget:
         volumes = (f"{docker_name}-hostkey", f"{docker_name}-home")
-        _checked(transport, Command.of("docker", "volume", "rm", "--force", *volumes))
+        checked(transport, Command.of("docker", "volume", "rm", "--force", *volumes))
     return existed
 
 
@@ -170,7 +166,7 @@ def running_images(transport: Transport) -> tuple[str, ...]:
 
     One round trip; none where there is no Docker. Raises CommandFailed when Docker refuses.
     """
-    answer = _checked(transport, Command.sh(RUNNING_SPECS)).text
+    answer = checked(transport, Command.sh(RUNNING_SPECS)).text
     specs = [spec for line in answer.splitlines() if (spec := _spec(line)) is not None]
     return tuple(spec["image"] for spec in sorted(specs, key=itemgetter("name")))
 
@@ -182,11 +178,11 @@ def list_containers(transport: Transport, uid: int | None = None) -> tuple[Conta
     """
     owner = () if uid is None else ("--filter", f"label={OWNER_LABEL}={uid}")
     words = ("docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}", *owner)
-    ids = _checked(transport, Command.of(*words)).text.split()
+    ids = checked(transport, Command.of(*words)).text.split()
     if not ids:
         return ()
     command = Command.of("docker", "container", "inspect", *ids)
-    inspected = _checked(transport, command, missing_is_fine=True)  # one may be gone by now
+    inspected = checked(transport, command, missing_is_fine=True)  # one may be gone by now
     entries = [entry for entry in json.loads(inspected.stdout) if _spec(_label(entry, SPEC_LABEL))]
     return tuple(sorted(map(_info, entries), key=lambda info: info.name))
 
@@ -195,7 +191,7 @@ def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
     """The container's public host keys, read through Docker and so over the trusted link."""
     script = f"/bin/cat {HOST_KEYS_FOLDER}/*.pub"  # as root, so nothing by the user's PATH
     words = ("docker", "exec", "--user", "root", docker_name, "/bin/sh", "-c", script)
-    result = _checked(transport, Command.of(*words))
+    result = checked(transport, Command.of(*words))
     keys = [tuple(line.split()[:2]) for line in result.text.splitlines()]
     return tuple((key[0], key[1]) for key in keys if len(key) == 2)
 
@@ -205,7 +201,7 @@ def _install_keys(transport: Transport, spec: ContainerSpec, wanted: bytes) -> b
     present = transport.run(Command.of("cat", "--", str(path)))
     if present.ok and present.stdout == wanted:
         return False
-    _checked(transport, Command.of("mkdir", "-p", "-m", "700", "--", str(spec.keys_dir)))
+    checked(transport, Command.of("mkdir", "-p", "-m", "700", "--", str(spec.keys_dir)))
     transport.put(wanted, path, mode=0o600)
     return True
 
@@ -235,7 +231,7 @@ def _start(transport: Transport, spec: ContainerSpec, found: dict[str, Any] | No
     if found["State"]["Status"] == "running":
         return False
     verb = "unpause" if found["State"]["Status"] == "paused" else "start"
-    _checked(transport, Command.of("docker", verb, spec.docker_name))
+    checked(transport, Command.of("docker", verb, spec.docker_name))
     return True
 
 
@@ -243,49 +239,8 @@ def _run_new(transport: Transport, spec: ContainerSpec) -> None:
     result = transport.run(run_command(spec))
     if result.ok:
         return
-    _remove(transport, spec.docker_name)  # Docker leaves what it created before it refused
-    raise CommandFailed(result, host=transport.host_name, remedy=_remedy(result))
-
-
-def _await_ssh(
-    transport: Transport,
-    spec: ContainerSpec,
-    sleep: Callable[[float], None],
-    clock: Callable[[], float],
-) -> None:
-    deadline = clock() + START_TIMEOUT_S
-    probe = Command.of("python3", "-I", "-c", ANSWERS, str(spec.ssh_port))
-    while not transport.run(probe).ok:
-        entry = _inspect(transport, spec.docker_name)
-        status = entry["State"]["Status"] if entry else "removed"
-        if status != "running" or clock() >= deadline:
-            raise RigupError(
-                f"SSH in the container {spec.name} does not answer (it is {status})\n"
-                f"{_last_log_lines(transport, spec.docker_name)}",
-                host=transport.host_name,
-                remedy=f"docker logs {spec.docker_name}",
-            )
-        sleep(POLL_S)
-
-
-def _last_log_lines(transport: Transport, docker_name: str) -> str:
-    result = transport.run(Command.of("docker", "logs", "--tail", "12", docker_name))
-    lines = (result.stdout + result.stderr).decode("utf-8", "replace").splitlines()
-    return "\n".join(f"    {line}" for line in lines)
-
-
-def _remove(transport: Transport, docker_name: str) -> None:
-    _checked(transport, Command.of("docker", "rm", "--force", docker_name), missing_is_fine=True)
-
-
-def _inspect(transport: Transport, docker_name: str) -> dict[str, Any] | None:
-    """Docker's description of the container; None when there is none. Raises CommandFailed."""
-    command = Command.of("docker", "container", "inspect", docker_name)
-    result = _checked(transport, command, missing_is_fine=True)
-    if not result.ok:
-        return None
-    entry: dict[str, Any] = json.loads(result.stdout)[0]
-    return entry
+    remove_container(transport, spec.docker_name)  # Docker leaves what it created before it refused
+    raise CommandFailed(result, host=transport.host_name, remedy=remedy_for(result))
 
 
 def _info(
@@ -320,18 +275,3 @@ def _spec(label: str) -> dict[str, Any] | None:
 
 def _label(entry: dict[str, Any], name: str) -> str:
     return str((entry["Config"].get("Labels") or {}).get(name, ""))
-
-
-def _checked(transport: Transport, command: Command, *, missing_is_fine: bool = False) -> Result:
-    result = transport.run(command)
-    missing = re.search(rb"no such container", result.stderr, re.IGNORECASE)
-    if not result.ok and not (missing_is_fine and missing):
-        raise CommandFailed(result, host=transport.host_name, remedy=_remedy(result))
-    return result
-
-
-def _remedy(result: Result) -> str | None:
-    said = result.stderr.decode("utf-8", "replace").lower()
-    if "docker" in said and "not found" in said:
-        return "Docker is not installed: invoke provision --host HOST"
-    return next((remedy for sign, remedy in REMEDIES if sign in said), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from inventory import Host
+from provisioner.command import Command
 from provisioner.containers.build import PRACTICE_NOTE, build_local_image, with_ssh
 from provisioner.containers.engine import (
     ContainerInfo,
@@ -29,11 +30,16 @@ from provisioner.containers.ssh_fragment import (
     remove_block,
     write_blocks,
 )
+from provisioner.errors import UsageError
 from provisioner.mirrors import environment
 from provisioner.transport.base import Transport
 from provisioner.trust import pin, unpin
 
 DEFAULT_NAME = "torch"
+
+MISSING_PATHS = """
+for path in "$@"; do [ -e "$path" ] || printf '%s\\n' "$path"; done
+"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class HostGpus:
     driver_version: str | None = None
     compute_capabilities: tuple[str, ...] = ()
     simulated: bool = False
+    indices: tuple[int, ...] = ()
+    uuids: tuple[str, ...] = ()
 
     @property
     def present(self) -> bool:
@@ -88,7 +96,10 @@ def bring_up(
     """
     wish = wish or Wish()
     keys = public_keys if public_keys is not None else client_public_keys(host)
+    check_gpus(host.name, wish.gpus, gpus)
     place = look_at_host(transport)
+    mounts = parse_mounts(host, wish, place.home)
+    check_mounts(transport, mounts)
     image = prepare_image(host, transport, gpus, wish.image, progress)
     spec = make_spec(host, place, gpus, wish, image, list_containers(transport, place.login.uid))
     progress(f"{host.name}: starting {spec.name}")
@@ -151,15 +162,50 @@ def make_spec(
         ssh_port=wish.ssh_port or choose_port(wish.name, place, existing),
         keys_dir=state_dir / "containers" / wish.name,
         gpus=wish.gpus or ("all" if gpus.compute_capabilities else "none"),
-        mounts=tuple(
-            Mount.parse(_at_home(text, place.home))
-            for text in (*host.container.mounts, *wish.mounts)
-        ),
+        mounts=parse_mounts(host, wish, place.home),
         shm_size=host.container.shm_size or DEFAULT_SHM_SIZE,
         environment=tuple(environment(host.mirrors).items()),
         host_name=host.name,
         large_limits=place.can_raise_limits,
     )
+
+
+def check_gpus(host: str, asked: str | None, there: HostGpus) -> None:
+    """Raises UsageError for GPUs that the host does not have."""
+    if asked in (None, "all", "none"):
+        return
+    known = {str(index) for index in there.indices} | set(there.uuids)
+    missing = [name for name in str(asked).split(",") if name and name not in known]
+    if not missing:
+        return
+    indices = ", ".join(map(str, there.indices))
+    has = f"it has {indices}" if indices else "it has no GPU"
+    raise UsageError(
+        f"GPU {', '.join(missing)} does not exist on {host} ({has})",
+        host=host,
+        remedy="--gpus all, --gpus none, or indices from that list",
+    )
+
+
+def parse_mounts(host: Host, wish: Wish, home: PurePosixPath) -> tuple[Mount, ...]:
+    """Of the inventory and the wish. Raises UsageError."""
+    texts = (*host.container.mounts, *wish.mounts)
+    return tuple(Mount.parse(_at_home(text, home)) for text in texts)
+
+
+def check_mounts(transport: Transport, mounts: Sequence[Mount]) -> None:
+    """Raises UsageError that names the folders which are not on the host."""
+    sources = [mount.source for mount in mounts if mount.source.startswith("/")]
+    if not sources:
+        return
+    answer = transport.run(Command.sh(MISSING_PATHS, *sources))
+    missing = answer.text.splitlines()
+    if missing or not answer.ok:
+        raise UsageError(
+            f"not on the host, so it cannot be mounted: {', '.join(missing) or 'unknown'}",
+            host=transport.host_name,
+            remedy="make the folder on the host first, or correct the mount",
+        )
 
 
 def publish(host: Host, info: ContainerInfo) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from inventory import Host
 from provisioner.containers import engine, facade, services
+from provisioner.containers.activity import Activity, look_inside
 from provisioner.containers.engine import ContainerInfo
 from provisioner.containers.facade import HostGpus, Wish
 from provisioner.containers.services import Service
@@ -37,6 +38,12 @@ def list_on(host: Host) -> tuple[ContainerInfo, ...]:
     """rigup's containers on the host, running or not."""
     with _connected(host) as transport:
         return tuple(engine.list_containers(transport))
+
+
+def activity(host: Host, name: str) -> Activity:
+    """What :func:`down` would end. Raises RigupError."""
+    with _connected(host) as transport:
+        return look_inside(transport, engine.docker_name_of(transport, name))
 
 
 def down(host: Host, name: str, *, forget: bool = False) -> bool:
@@ -83,6 +90,8 @@ def _gpus(transport: Transport) -> HostGpus:
             gpu.compute_capability for gpu in found.gpus if gpu.compute_capability
         ),
         simulated=any(gpu.simulated for gpu in found.gpus),
+        indices=tuple(gpu.index for gpu in found.gpus),
+        uuids=tuple(gpu.uuid for gpu in found.gpus),
     )
 
 

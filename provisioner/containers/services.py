@@ -41,9 +41,23 @@ print(open(path).read())
 SERVE = r"""
 mkdir -p -m 700 ~/.rigup-services
 cd
-log=~/.rigup-services/$1.log
+base=~/.rigup-services/$1
 shift
-exec "$@" >"$log" 2>&1 </dev/null
+echo $$ >"$base.pid"
+printf '%s\n' "$@" >"$base.words"
+exec "$@" >"$base.log" 2>&1 </dev/null
+"""
+
+STOP = r"""
+base=~/.rigup-services/$1
+pid=$(cat "$base.pid") || exit 1
+rm -f "$base.pid" "$base.words"
+kill "$pid" || exit 1
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    kill -0 "$pid" 2>/dev/null || exit 0
+    sleep 0.25
+done
+kill -9 "$pid"
 """
 
 ANSWERS = r"""
@@ -78,7 +92,7 @@ def start_jupyter(
     """
     prepared = _exec(transport, container, "python3", "-c", PREPARE, str(JUPYTER_PORT))
     token = Secret(json.loads(prepared)["IdentityProvider"]["token"])
-    config = f"{_home(container)}/.rigup-services/jupyter_config.json"
+    config = f"{_folder(container)}/jupyter_config.json"
     words = ("jupyter", "lab", f"--config={config}")
     _serve(transport, container, "jupyter", JUPYTER_PORT, words, sleep)
     return Service("jupyter", JUPYTER_PORT, token)
@@ -100,12 +114,6 @@ def start_tensorboard(
     return Service("tensorboard", TENSORBOARD_PORT)
 
 
-def tunnel_words(alias: str, service: Service, local_port: int) -> list[str]:
-    """The ``ssh`` that carries a port of this machine's loopback to the service, until it ends."""
-    forward = f"127.0.0.1:{local_port}:127.0.0.1:{service.port}"
-    return ["ssh", "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, "--", alias]
-
-
 def _serve(
     transport: Transport,
     container: ContainerInfo,
@@ -115,20 +123,41 @@ def _serve(
     sleep: Callable[[float], None],
 ) -> None:
     if _answers(transport, container, port):
-        return
+        if _serves(transport, container, name, words):
+            return
+        _stop(transport, container, name)
     start = ("docker", "exec", "--detach", "--user", container.user, container.docker_name)
     _checked(transport, Command.of(*start, "sh", "-c", SERVE, "sh", name, *words))
     for _ in range(int(START_TIMEOUT_S / POLL_S)):
         if _answers(transport, container, port):
             return
         sleep(POLL_S)
-    log = f"{_home(container)}/.rigup-services/{name}.log"
+    log = f"{_folder(container)}/{name}.log"
     tail = _exec(transport, container, "tail", "-n", "12", log)
     raise RigupError(
         f"{name} in the container {container.name} does not answer\n{tail}",
         host=transport.host_name,
         remedy=f"ssh into the container and read {log}",
     )
+
+
+def _serves(
+    transport: Transport, container: ContainerInfo, name: str, words: tuple[str, ...]
+) -> bool:
+    """Whether what answers was started with these words."""
+    recorded = transport.run(_as_user(container, "cat", f"{_folder(container)}/{name}.words"))
+    return recorded.ok and recorded.text.splitlines() == list(words)
+
+
+def _stop(transport: Transport, container: ContainerInfo, name: str) -> None:
+    """End what was started with other words. Raises RigupError where that is not known."""
+    stopped = transport.run(_as_user(container, "sh", "-c", STOP, "sh", name))
+    if not stopped.ok:
+        raise RigupError(
+            f"another {name} answers in the container {container.name}, which rigup did not start",
+            host=transport.host_name,
+            remedy=f"end it there (container.ssh), then try again: pkill {name}",
+        )
 
 
 def _answers(transport: Transport, container: ContainerInfo, port: int) -> bool:
@@ -152,5 +181,6 @@ def _checked(transport: Transport, command: Command) -> str:
     return result.text
 
 
-def _home(container: ContainerInfo) -> str:
-    return "/root" if container.user == "root" else f"/home/{container.user}"
+def _folder(container: ContainerInfo) -> str:
+    home = "/root" if container.user == "root" else f"/home/{container.user}"
+    return f"{home}/.rigup-services"

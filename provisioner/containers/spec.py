@@ -129,7 +129,16 @@ class ContainerSpec:
 
 def run_command(spec: ContainerSpec) -> Command:
     """The ``docker run`` that starts the container. SSH is published on loopback only."""
-    words = ["docker", "run", "--detach", "--name", spec.docker_name]
+    return Command.of("docker", "run", "--detach", *_options(spec, spec.docker_name), spec.image)
+
+
+def create_command(spec: ContainerSpec, docker_name: str) -> Command:
+    """The same container under another name, not started yet."""
+    return Command.of("docker", "create", *_options(spec, docker_name), spec.image)
+
+
+def _options(spec: ContainerSpec, docker_name: str) -> list[str]:
+    words = ["--name", docker_name]
     words += ["--hostname", _host_name(spec), "--restart", "unless-stopped"]
     words += ["--publish", f"127.0.0.1:{spec.ssh_port}:{SSH_PORT_INSIDE}"]
     words += ["--shm-size", spec.shm_size, *_gpu_words(spec.gpus)]
@@ -137,7 +146,7 @@ def run_command(spec: ContainerSpec) -> Command:
     words += _pairs("--env", (f"{name}={value}" for name, value in _environment(spec).items()))
     words += _pairs("--mount", (mount.render() for mount in _mounts(spec)))
     words += _pairs("--label", (f"{name}={value}" for name, value in _labels(spec).items()))
-    return Command.of(*words, spec.image)
+    return words
 
 
 def differences(spec: ContainerSpec, label: str) -> list[str]:

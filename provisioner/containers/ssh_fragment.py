@@ -32,6 +32,17 @@ def fragment_file() -> Path:
     return rigup_home() / "ssh_config"
 
 
+def ssh_words() -> list[str]:
+    """``ssh`` that finds rigup's own aliases first, whatever ``~/.ssh/config`` says of the same
+    names; what rigup does not set (keys, agents, jump hosts) still comes from there."""
+    path = rigup_home() / "ssh_config_first"
+    includes = (_path(fragment_file()), "~/.ssh/config", "/etc/ssh/ssh_config")
+    text = HEADER + "".join(f"Include {name}\n" for name in includes)
+    if _read(path) != text:
+        write_private(path, text.encode())
+    return ["ssh", "-F", str(path)]
+
+
 def host_options(host: Host) -> dict[str, str]:
     """The options of ``Host <host.name>``: what the inventory says and nothing else, so that the
     user's own configuration fills in the rest. Keys must be pinned; unknown ones are refused."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,8 +25,8 @@ from provisioner.containers.engine import (
     running_images,
     up,
 )
-from provisioner.containers.spec import SPEC_LABEL, ContainerSpec, Login
-from provisioner.errors import CommandFailed, RigupError, UsageError
+from provisioner.containers.spec import SPEC_LABEL, ContainerSpec, Login, differences
+from provisioner.errors import CommandFailed, ConnectionLost, RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
 from provisioner.transport.local import LocalTransport
 
@@ -38,17 +41,24 @@ SPEC = ContainerSpec(
 
 
 class Docker:
-    """A host with at most one container. ``refuses``: what `docker run` says instead."""
+    """A host's containers. ``refuses``: what `docker run` and `create` say instead; ``answers``:
+    whether the sshd of a container that is started answers; ``breaks_at``: after so many commands
+    that change something, the client is gone."""
 
     def __init__(self, *, refuses: str = "", answers: bool = True) -> None:
-        self.entry: dict[str, Any] | None = None
+        self.entries: dict[str, dict[str, Any]] = {}
         self.keys: bytes | None = None
         self.refuses, self.answers = refuses, answers
+        self.breaks_at: int | None = None
         self.done: list[str] = []
 
-    def add(self, spec: ContainerSpec, status: str = "running") -> None:
-        self.entry = {
-            "Name": f"/{spec.docker_name}",
+    @property
+    def entry(self) -> dict[str, Any] | None:
+        return self.entries.get(SPEC.docker_name)
+
+    def add(self, spec: ContainerSpec, status: str = "running", name: str = "") -> None:
+        self.entries[name or spec.docker_name] = {
+            "Name": f"/{name or spec.docker_name}",
             "State": {"Status": status},
             "Config": {"Labels": {SPEC_LABEL: spec.to_label()}},
         }
@@ -64,23 +74,46 @@ class Docker:
         return self._docker(command, words[1])
 
     def _docker(self, command: Command, verb: str) -> Result:
+        words = command.words
         if verb == "container":
-            if self.entry is None:
+            found = [self.entries[name] for name in words[3:] if name in self.entries]
+            if not found:
                 return Result(command, 1, b"[]", b"Error: No such container: x")
-            return Result(command, 0, json.dumps([self.entry]).encode())
+            return Result(command, 0, json.dumps(found).encode())
         if verb == "exec":
             return Result(command, 0, KEY.encode() + b" rigup\n")
         if verb == "ps":
-            return Result(command, 0, b"id1\n" if self.entry else b"")
-        self.done.append(verb)
-        if verb == "run":
+            return Result(command, 0, "\n".join(self._listed(words)).encode())
+        if self.breaks_at is not None and len(self.done) >= self.breaks_at:
+            raise ConnectionLost("killed")
+        return self._change(command, verb)
+
+    def _listed(self, words: Sequence[str]) -> list[str]:
+        pattern = next((word[5:] for word in words if word.startswith("name=")), "")
+        return [name for name in self.entries if re.search(pattern.removeprefix("^/?"), name)]
+
+    def _change(self, command: Command, verb: str) -> Result:
+        words, last = command.words, command.words[-1]
+        if verb in ("run", "create"):
+            self.done.append(verb)
             if self.refuses:
                 return Result(command, 125, b"", self.refuses.encode())
-            self.add(SPEC)
-        if verb == "rm":
-            self.entry = None
-        if verb in ("start", "unpause") and self.entry:
-            self.entry["State"]["Status"] = "running"
+            name = words[words.index("--name") + 1]
+            label = next(word for word in words if word.startswith(f"{SPEC_LABEL}="))
+            spec = replace(SPEC, gpus=json.loads(label.partition("=")[2])["gpus"])
+            self.add(spec, "running" if verb == "run" else "created", name)
+        elif verb == "rm":
+            if self.entries.pop(last, None) is None:
+                return Result(command, 1, b"", b"Error: No such container: x")
+            self.done.append(verb)
+        elif verb == "rename":
+            self.done.append(verb)
+            self.entries[last] = {**self.entries.pop(words[-2]), "Name": f"/{last}"}
+        else:
+            self.done.append(verb)
+            status = {"start": "running", "unpause": "running", "stop": "exited"}.get(verb)
+            if status:
+                self.entries[last]["State"]["Status"] = status
         return Result(command, 0, b"last words" if verb == "logs" else b"")
 
 
@@ -134,7 +167,52 @@ def test_a_different_container_is_replaced_only_when_asked() -> None:
     assert "--recreate" in (caught.value.remedy or "")
     assert docker.done == []
     bring_up(docker, recreate=True)
-    assert docker.done == ["rm", "run"]
+    assert docker.done == ["create", "stop", "rename", "rename", "start", "rm"]
+    assert set(docker.entries) == {SPEC.docker_name}
+    assert not differences(SPEC, docker.entries[SPEC.docker_name]["Config"]["Labels"][SPEC_LABEL])
+
+
+OLD = replace(SPEC, gpus="all")
+
+
+def gpus_of(docker: Docker) -> tuple[str, str]:
+    """What the container under the name is, and whether it runs."""
+    entry = docker.entries[SPEC.docker_name]
+    return json.loads(entry["Config"]["Labels"][SPEC_LABEL])["gpus"], entry["State"]["Status"]
+
+
+@pytest.mark.parametrize("status", ["running", "exited"])
+def test_a_new_one_that_cannot_be_made_leaves_the_old_one(status: str) -> None:
+    docker = Docker(refuses="no such image")
+    docker.add(OLD, status)
+    with pytest.raises(CommandFailed):
+        bring_up(docker, recreate=True)
+    assert gpus_of(docker) == ("all", status)
+    assert set(docker.entries) == {SPEC.docker_name}
+
+
+@pytest.mark.parametrize("status", ["running", "exited"])
+def test_a_new_one_that_does_not_answer_gives_way_to_the_old_one(status: str) -> None:
+    docker = Docker(answers=False)
+    docker.add(OLD, status)
+    with pytest.raises(RigupError, match="there before is there again"):
+        bring_up(docker, recreate=True)
+    assert gpus_of(docker) == ("all", status)
+    assert set(docker.entries) == {SPEC.docker_name}
+
+
+@pytest.mark.parametrize("commands", range(7))
+def test_a_client_that_is_killed_while_it_replaces_loses_no_container(commands: int) -> None:
+    docker = Docker()
+    docker.add(OLD)
+    docker.breaks_at = commands
+    with suppress(ConnectionLost):
+        bring_up(docker, recreate=True)
+    assert any(name.startswith(SPEC.docker_name) for name in docker.entries)
+    docker.breaks_at = None
+    bring_up(docker, recreate=True)
+    assert gpus_of(docker) == ("none", "running")
+    assert set(docker.entries) == {SPEC.docker_name}
 
 
 def test_new_keys_need_no_restart() -> None:
@@ -161,7 +239,7 @@ def test_a_refusal_is_cleaned_up_and_explained(said: str, remedy: str) -> None:
     with pytest.raises(CommandFailed, match="docker run") as caught:
         bring_up(docker)
     assert remedy in (caught.value.remedy or "")
-    assert docker.done == ["run", "rm"]
+    assert docker.done == ["run"]
 
 
 def test_a_container_that_never_answers_shows_its_log() -> None:

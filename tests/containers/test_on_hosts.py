@@ -76,7 +76,8 @@ def gpus_of(answer: str) -> HostGpus:
 
 def test_real_gpus_tell_driver_and_capabilities() -> None:
     found = gpus_of("smi=1\n" + H100.format(0, "9.0") + H100.format(1, "9.0"))
-    assert found == HostGpus("580.173.02", ("9.0", "9.0"), simulated=False)
+    uuids = ("GPU-6d2ac9a1-0", "GPU-6d2ac9a1-1")
+    assert found == HostGpus("580.173.02", ("9.0", "9.0"), False, (0, 1), uuids)
     assert found.usable
 
 

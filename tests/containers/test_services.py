@@ -4,14 +4,9 @@ from contextlib import suppress
 
 import pytest
 
-from provisioner.command import Command, Result, Secret
+from provisioner.command import Command, Result
 from provisioner.containers.engine import ContainerInfo
-from provisioner.containers.services import (
-    Service,
-    start_jupyter,
-    start_tensorboard,
-    tunnel_words,
-)
+from provisioner.containers.services import start_jupyter, start_tensorboard
 from provisioner.errors import RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
 
@@ -24,10 +19,19 @@ class Inside:
 
     def __init__(self, *, starts: bool = True) -> None:
         self.starts, self.started = starts, list[Command]()
+        self.stopped: list[Command] = []
+        self.knows_words = True
 
     def __call__(self, command: Command) -> Result:
         if "--detach" in command.words:
             self.started.append(command)
+        if command.words[-1].endswith(".words"):
+            words = self.started[-1].words if self.started else ()
+            recorded = words[words.index("sh", -20) + 5 :] if words else ()
+            return Result(command, 0 if self.knows_words else 1, "\n".join(recorded).encode())
+        if "kill" in command.words[-3]:
+            self.stopped.append(command)
+            return Result(command, 0 if self.knows_words else 1)
         if "socket" in command.words[-2]:
             return Result(command, 0 if self.started and self.starts else 1)
         return Result(command, 0, b"port in use" if "tail" in command.words else PREPARED)
@@ -60,12 +64,6 @@ def test_a_relative_log_dir_is_refused() -> None:
         start_tensorboard(FakeTransport(Inside()), BOX, "--reuse_port=true")
 
 
-def test_the_tunnel_ends_on_loopback_at_both_ends() -> None:
-    words = tunnel_words("lab01-torch", Service("jupyter", 8888, Secret("t")), 9000)
-    assert words[words.index("-L") + 1] == "127.0.0.1:9000:127.0.0.1:8888"
-    assert words[-2:] == ["--", "lab01-torch"]
-
-
 @pytest.mark.parametrize("starts", [True, False])
 def test_nothing_in_the_container_is_run_as_root(starts: bool) -> None:
     host = FakeTransport(Inside(starts=starts))
@@ -73,3 +71,20 @@ def test_nothing_in_the_container_is_run_as_root(starts: bool) -> None:
         start_jupyter(host, BOX, sleep=lambda _: None)
     users = {words[words.index("--user") + 1] for words in (c.words for c in host.commands)}
     assert users == {"ana"}
+
+
+def test_another_log_dir_takes_the_place_of_the_first() -> None:
+    inside = Inside()
+    for log_dir in ("/runs/a", "/runs/a", "/runs/b"):
+        start_tensorboard(FakeTransport(inside), BOX, log_dir, sleep=lambda _: None)
+    assert [command.words[-5] for command in inside.started] == ["/runs/a", "/runs/b"]
+    assert len(inside.stopped) == 1
+
+
+def test_a_service_that_rigup_did_not_start_is_named() -> None:
+    inside = Inside()
+    start_tensorboard(FakeTransport(inside), BOX, "/runs/a", sleep=lambda _: None)
+    inside.knows_words = False
+    with pytest.raises(RigupError, match="did not start") as caught:
+        start_tensorboard(FakeTransport(inside), BOX, "/runs/b", sleep=lambda _: None)
+    assert "pkill tensorboard" in str(caught.value.remedy)

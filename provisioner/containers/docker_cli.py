@@ -1,0 +1,93 @@
+"""Docker on a host, asked by its command line: answers checked, refusals explained."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from provisioner.command import Command, Result
+from provisioner.containers.spec import ContainerSpec
+from provisioner.errors import CommandFailed, RigupError
+from provisioner.transport.base import Transport
+
+START_TIMEOUT_S = 30.0
+POLL_S = 0.25
+
+ANSWERS = r"""
+import socket, sys
+with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=3) as link:
+    sys.exit(0 if link.recv(4) == b"SSH-" else 1)
+"""
+
+REMEDIES = (
+    ("permission denied", "the login user needs the docker group: invoke provision --host HOST"),
+    ("could not select device driver", "install the NVIDIA toolkit: invoke provision --host HOST"),
+    ("unresolvable cdi devices", "`nvidia-ctk cdi list`; invoke provision --host HOST"),
+    ("failed to initialize nvml", "driver and libraries differ: reboot the host"),
+    ("port is already allocated", "another program took the port: choose one with ssh_port"),
+    ("bind source path does not exist", "make that folder on the host first"),
+)
+
+
+def checked(transport: Transport, command: Command, *, missing_is_fine: bool = False) -> Result:
+    """``missing_is_fine``: that there is no such container is an answer. Raises CommandFailed, with
+    a remedy."""
+    result = transport.run(command)
+    missing = re.search(rb"no such container", result.stderr, re.IGNORECASE)
+    if not result.ok and not (missing_is_fine and missing):
+        raise CommandFailed(result, host=transport.host_name, remedy=remedy_for(result))
+    return result
+
+
+def inspect(transport: Transport, docker_name: str) -> dict[str, Any] | None:
+    """Docker's description of the container; None when there is none. Raises CommandFailed."""
+    command = Command.of("docker", "container", "inspect", docker_name)
+    result = checked(transport, command, missing_is_fine=True)
+    if not result.ok:
+        return None
+    entry: dict[str, Any] = json.loads(result.stdout)[0]
+    return entry
+
+
+def remove_container(transport: Transport, docker_name: str) -> None:
+    """Nothing happens where there is none. Raises CommandFailed."""
+    checked(transport, Command.of("docker", "rm", "--force", docker_name), missing_is_fine=True)
+
+
+def await_ssh(
+    transport: Transport,
+    spec: ContainerSpec,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Return once the container's sshd answers. Raises RigupError where it does not."""
+    deadline = clock() + START_TIMEOUT_S
+    probe = Command.of("python3", "-I", "-c", ANSWERS, str(spec.ssh_port))
+    while not transport.run(probe).ok:
+        entry = inspect(transport, spec.docker_name)
+        status = entry["State"]["Status"] if entry else "removed"
+        if status != "running" or clock() >= deadline:
+            raise RigupError(
+                f"SSH in the container {spec.name} does not answer (it is {status})\n"
+                f"{_last_log_lines(transport, spec.docker_name)}",
+                host=transport.host_name,
+                remedy=f"docker logs {spec.docker_name}",
+            )
+        sleep(POLL_S)
+
+
+def _last_log_lines(transport: Transport, docker_name: str) -> str:
+    result = transport.run(Command.of("docker", "logs", "--tail", "12", docker_name))
+    lines = (result.stdout + result.stderr).decode("utf-8", "replace").splitlines()
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def remedy_for(result: Result) -> str | None:
+    """What to do about what Docker said."""
+    said = result.stderr.decode("utf-8", "replace").lower()
+    if "docker" in said and "not found" in said:
+        return "Docker is not installed: invoke provision --host HOST"
+    return next((remedy for sign, remedy in REMEDIES if sign in said), None)

@@ -1,0 +1,37 @@
+"""What removing a container would end."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.containers.activity import Activity, read_top
+
+IDLE = """PID                 COMMAND
+4711                /sbin/docker-init -- /usr/local/bin/entrypoint.sh
+4730                sshd: /usr/sbin/sshd -D -e -f /run/rigup/sshd_config [listener] 0 of 10-100
+"""
+BUSY = (
+    IDLE
+    + """4800                sshd: ana [priv]
+4810                sshd: ana@pts/0
+4811                -bash
+4820                python train.py --epochs 3
+4821                tensorboard --logdir /runs
+4822                python -m a
+4823                python -m b
+"""
+)
+
+
+@pytest.mark.parametrize("text", ["", "PID COMMAND\n", IDLE])
+def test_an_idle_container_is_not_busy(text: str) -> None:
+    assert not read_top(text)
+
+
+def test_sessions_and_programs_are_named() -> None:
+    found = read_top(BUSY)
+    assert found == Activity(
+        1, ("python train.py --epochs 3", "tensorboard --logdir /runs", "python -m a"), 1
+    )
+    assert str(found).startswith("1 open SSH session(s); running: python train.py")
+    assert str(found).endswith("and 1 more")
