@@ -203,7 +203,7 @@ class Dispatcher:
         if taken:
             gpus, leases = tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken)
             return self._launch(record, gpus, leases)
-        self._note(record, waiting_for(needed, reading, self._leases.is_held))
+        self._note(record, waiting_for(needed, reading, self._leases.holder))
         if len(idle) < needed:
             self._next_reading = self._clock() + self._busy_pause_s
             self._busy_pause_s = min(BUSY_ROUND_S, 2 * self._busy_pause_s)

@@ -52,17 +52,19 @@ def is_idle(gpu: GpuSample) -> bool:
     return not _defect(gpu) and not _foreign(gpu)
 
 
-def waiting_for(needed: int, reading: GpuReading, is_leased: Callable[[str], bool]) -> str:
-    """What people are told about a job that waits for busy GPUs."""
-    taken = [text for text in (_occupied(gpu, is_leased) for gpu in reading.gpus) if text]
+def waiting_for(needed: int, reading: GpuReading, holder: Callable[[str], str]) -> str:
+    """What people are told about a job that waits for busy GPUs. ``holder``: of a UUID, the user
+    who has leased it, or ""."""
+    taken = [text for text in (_occupied(gpu, holder) for gpu in reading.gpus) if text]
     free = len(reading.gpus) - len(taken)
     return "%d of its %d GPUs (%s)" % (max(0, needed - free), needed, "; ".join(taken))
 
 
-def _occupied(gpu: GpuSample, is_leased: Callable[[str], bool]) -> str:
+def _occupied(gpu: GpuSample, holder: Callable[[str], str]) -> str:
     said = _defect(gpu)
-    if not said and is_leased(gpu.uuid):
-        said = "leased to a job"
+    user = "" if said else holder(gpu.uuid)
+    if user:
+        said = "leased to a job of %s" % user
     if not said:
         said = ", ".join(map(_described, _foreign(gpu)[:2]))
     return "GPU %d: %s" % (gpu.index, said) if said else ""

@@ -27,6 +27,7 @@ class Host:
         self.now = 0.0
         clock = iter(range(1000))
         self.store = JobStore(Layout.open(str(directory / "state")), lambda: float(next(clock)))
+        (directory / "leases").mkdir(mode=0o700)
         self.leases = Leases((str(directory / "leases"),))
         self.reading = GpuReading(gpus(4))
         self.started, self.held, self.readings = {}, {}, 0
