@@ -8,6 +8,7 @@ from provisioner.facts.base import Fact, Facts, FactUnreadable, Output, Unreadab
 from provisioner.facts.directories import DIRECTORIES
 from provisioner.facts.docker import DOCKER
 from provisioner.facts.gpu import GPU
+from provisioner.facts.gpu_leases import GPU_LEASES
 from provisioner.facts.kernel import KERNEL
 from provisioner.facts.login import LOGIN
 from provisioner.facts.machine import MACHINE
@@ -41,6 +42,7 @@ ALL_FACTS: tuple[Fact[Any], ...] = (
     PENDING,
     PROOF,
     DIRECTORIES,
+    GPU_LEASES,
 )
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "DIRECTORIES",
     "DOCKER",
     "GPU",
+    "GPU_LEASES",
     "KERNEL",
     "LOGIN",
     "MACHINE",

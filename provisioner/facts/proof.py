@@ -80,14 +80,37 @@ def _proof(text: object, simulated: object, proven: object, recorded_at: object)
 @dataclass(frozen=True)
 class ProofFacts:
     """``record`` is None where there is none, or one that says nothing. ``engine_started`` changes
-    with every start of the Docker daemon; empty where that cannot be told."""
+    with every start of the Docker daemon; empty where that cannot be told. ``runtime_files``: size
+    and time of every program that starts a container, and of systemd. ``mig``: how the driver says
+    that its GPUs are split.
+    """
 
     record: ProofRecord | None
     engine_started: str = ""
+    runtime_files: str = ""
+    mig: str = ""
 
+
+RUNTIME_PROGRAMS = (
+    *("runc", "crun", "containerd", "containerd-shim-runc-v2", "dockerd", "docker-init"),
+    *("nvidia-container-runtime", "nvidia-container-runtime-hook", "nvidia-container-cli"),
+    *("nvidia-ctk", "nvidia-cdi-hook"),
+)
+"""An upgrade of one of these may take the GPUs from containers, whatever package it is in."""
 
 SCRIPT = f"""
 [ -r /run/docker.pid ] && echo "engine=$(stat -c '%Y %i' /run/docker.pid) $(cat /run/docker.pid)"
+for name in {" ".join(RUNTIME_PROGRAMS)}; do
+  file=$(command -v "$name") || continue
+  printf 'file=%s\n' "$(stat -L -c '%n %s %Y' "$file")"
+done
+for file in /lib/systemd/systemd /usr/lib/systemd/systemd; do
+  [ -e $file ] && printf 'file=%s\n' "$(stat -L -c '%n %s %Y' $file)" && break
+done
+printf 'file=cgroup %s\n' "$(stat -f -c %T /sys/fs/cgroup)"
+command -v nvidia-smi >/dev/null && limited nvidia-smi --query-gpu=uuid,mig.mode.current \
+  --format=csv,noheader 2>/dev/null | sort | sed 's/^/mig=/'
+command -v nvidia-smi >/dev/null && limited nvidia-smi -L 2>/dev/null | sed -n 's/^ *MIG/mig=MIG/p'
 [ -r {PATH} ] && {{ printf 'record='; head -c 65536 {PATH} | tr '\\n' ' '; echo; }}
 exit 0
 """
@@ -103,7 +126,15 @@ def parse(output: Output) -> ProofFacts:
         record = ProofRecord.from_json(text)
     except (ValueError, RecursionError):
         record = None
-    return ProofFacts(record, values.get("engine", ""))
+    return ProofFacts(
+        record, values.get("engine", ""), _lines(output.text, "file="), _lines(output.text, "mig=")
+    )
 
 
-PROOF = Fact("proof", SCRIPT, parse)
+def _lines(text: str, start: str) -> str:
+    """The rest of every line that begins so."""
+    lines = (line[len(start) :].strip() for line in text.splitlines() if line.startswith(start))
+    return "\n".join(lines)
+
+
+PROOF = Fact("proof", SCRIPT, parse, slow=True)

@@ -6,6 +6,7 @@ from provisioner.steps.directories import Directories
 from provisioner.steps.docker import Docker
 from provisioner.steps.driver import Driver
 from provisioner.steps.fabric_manager import FabricManager
+from provisioner.steps.gpu_leases import GpuLeases
 from provisioner.steps.kernel import Kernel
 from provisioner.steps.machine import Machine
 from provisioner.steps.network import Network
@@ -21,6 +22,7 @@ LATER_STEPS: tuple[Step, ...] = (
     Persistence(),
     FabricManager(),
     Toolkit(),
+    GpuLeases(),
     Directories(),
     Agent(),
 )

@@ -8,12 +8,13 @@ import json
 from provisioner.facts import DOCKER, GPU, OS, PACKAGES, PROOF, TOOLKIT, Facts
 from provisioner.facts.proof import Proof
 
-GENERATION = 1
+GENERATION = 2
 """Part of every fingerprint: counts up when a verification proves something else than before."""
 
 
 def fingerprint(facts: Facts) -> str:
-    """Boot, driver, GPUs, Docker with its start and configuration, toolkit and CDI specifications.
+    """Boot, driver, GPUs and how they are split, Docker with its start and configuration, every
+    program that starts a container, systemd, toolkit and CDI specifications.
 
     Raises FactUnreadable when one of these cannot be told.
     """
@@ -26,6 +27,7 @@ def fingerprint(facts: Facts) -> str:
         sorted(one.uuid for one in gpu.gpus),
         [docker.server_version, docker.cgroup_driver, docker.daemon_json, list(docker.runtimes)],
         facts[PROOF].engine_started,
+        [facts[PROOF].runtime_files, facts[PROOF].mig],
         [toolkit.version, toolkit.runtime_hook, toolkit.config_digest],
         sorted((name, version) for name, version in versions.items() if "container" in name),
         sorted((spec.path, spec.digest) for spec in toolkit.cdi),

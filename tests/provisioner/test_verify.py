@@ -221,6 +221,10 @@ CHANGES: dict[str, dict[str, Any]] = {
     "a CDI specification": {"toolkit": {"cdi": [SPEC]}},
     "a CDI specification's content": {"toolkit": {"cdi": [replace(SPEC, digest="another")]}},
     "a restart of Docker": {"proof": {"engine_started": "1763708000 12 345"}},
+    "another runc": {"proof": {"runtime_files": "/usr/sbin/runc 9439640 1763708001"}},
+    "another systemd": {"proof": {"runtime_files": "/lib/systemd/systemd 100 1763708001"}},
+    "MIG switched on": {"proof": {"mig": "GPU-1111, Enabled"}},
+    "another MIG instance": {"proof": {"mig": "GPU-1111, Enabled\nMIG 1g.10gb Device 0"}},
 }
 
 

@@ -22,6 +22,7 @@ from provisioner.facts.archive import AptSource, ArchiveFacts
 from provisioner.facts.directories import Directory, DirectoryFacts
 from provisioner.facts.docker import DockerFacts
 from provisioner.facts.gpu import Gpu, GpuFacts, GpuProcess, PciGpu
+from provisioner.facts.gpu_leases import GpuLeaseFacts
 from provisioner.facts.kernel import KernelFacts
 from provisioner.facts.login import LoginFacts
 from provisioner.facts.machine import MachineFacts
@@ -57,6 +58,7 @@ KINDS: dict[str, Any] = {
     "agent": AgentFacts,
     "proof": ProofFacts,
     "directories": DirectoryFacts,
+    "gpu_leases": GpuLeaseFacts,
 }
 
 PCI = {
