@@ -6,6 +6,10 @@
         │ no
     agreed? ──no──> RebootRequired
         │ yes
+    hold new jobs (on the host, for ten minutes at the most)
+        │
+    occupied by now? ──yes──> hold released; refused, naming who
+        │ no
     record it (here and on the host), ask for it
         │
     wait for a new boot id ──too long──> RebootPending, which the next run picks up
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from inventory import Host
@@ -27,6 +32,7 @@ from provisioner.errors import (
     ConnectionLost,
     RebootPending,
     RebootRequired,
+    RigupError,
     StepFailed,
     TransportError,
 )
@@ -52,6 +58,18 @@ sync "$1.new"
 mv -f "$1.new" "$1"
 setsid sh -c 'sleep 1; systemctl reboot || reboot' </dev/null >/dev/null 2>&1 &
 """
+HOLD_PATH = "/run/rigup/reboot-hold"
+"""As in remote_agent/reboot_hold.py: no job of any user starts while it is there and fresh."""
+HOLD_SETTLES_S = 2.0
+"""A dispatcher that looked just before has started its job, and the job's state says so."""
+HOLD = r"""
+set -eu
+umask 022
+mkdir -p "$(dirname "$1")"
+printf '%s\n' "$2" > "$1.new"
+mv -f "$1.new" "$1"
+"""
+RELEASE = 'rm -f -- "$1"'
 BOOT_ID = Command.of("cat", "/proc/sys/kernel/random/boot_id", timeout_s=PROBE_TIMEOUT_S)
 WHEN_STARTED = Command.of(
     *("timeout", str(BOOT_TIMEOUT_S), "systemctl", "is-system-running", "--wait"),
@@ -111,6 +129,7 @@ class Reboots:
             )
         self._require_agreement(step)
         self._sleep(0)  # a yes that comes after ctrl-c, or after the host's time, is none
+        self._hold_new_jobs(step)
         asked = PendingReboot(step, boot_id, self._clock())
         self._ask(asked)
         self._steps.append(step)
@@ -169,6 +188,19 @@ class Reboots:
                 host=self._host.name,
                 remedy="provision again with --reboot when it may go down",
             )
+
+    def _hold_new_jobs(self, step: str) -> None:
+        """The question may have been open for hours: look again, now that no job can start.
+        Raises BlockedError where the host is in use by now; jobs then start again."""
+        told = f"{step} of {self._host.name}"
+        run_checked(self._transport, Command.sh(HOLD, HOLD_PATH, told, sudo=True))
+        try:
+            self._sleep(HOLD_SETTLES_S)
+            require_idle(self._host, self._transport, step, sudo=self._sudo)
+        except BaseException:
+            with suppress(RigupError):
+                self._transport.run(Command.sh(RELEASE, HOLD_PATH, sudo=True))
+            raise
 
     def _ask(self, asked: PendingReboot) -> None:
         self._tell("rebooting")

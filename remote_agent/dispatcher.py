@@ -19,6 +19,7 @@ from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
 from remote_agent.own_file import OwnFile, own_path
 from remote_agent.protocol.job import FAILED, QUEUED, JobRecord
 from remote_agent.protocol.sample import GpuSample
+from remote_agent.reboot_hold import WAITING, reboot_is_due
 from remote_agent.runtimes.base import Gpu
 from remote_agent.standby import Standby, prepare_standby
 from remote_agent.starter import start_supervisor
@@ -68,7 +69,8 @@ def _sleep(seconds: float) -> bool:
 class Dispatcher:
     """``read_gpus`` and ``start`` are replaced in tests. ``wait`` sleeps for so many seconds, or
     until somebody says that the queue or the GPUs changed, which it then tells by True.
-    ``prepare`` starts a supervisor for the job that is next, ahead of its turn."""
+    ``prepare`` starts a supervisor for the job that is next, ahead of its turn. ``on_hold`` tells
+    that nothing may start."""
 
     def __init__(
         self,
@@ -79,8 +81,10 @@ class Dispatcher:
         wait: Callable[[float], bool] = _sleep,
         clock: Callable[[], float] = time.monotonic,
         prepare: Optional[Callable[[Layout, str], Standby]] = None,
+        on_hold: Callable[[], bool] = reboot_is_due,
     ) -> None:
         self._store = store
+        self._on_hold = on_hold
         self._prepare = prepare
         self._standby: Optional[Standby] = None
         self._leases = leases
@@ -142,6 +146,11 @@ class Dispatcher:
 
     def round(self) -> bool:
         """Start what can be started now; False when nothing is queued any more."""
+        if self._on_hold():
+            queued = _queued(self._store)
+            for record in queued:
+                self._note(record, WAITING)
+            return bool(queued)
         waiting = [record for record in _queued(self._store) if not self._start_plain(record)]
         if waiting:
             self._woken = (

@@ -18,6 +18,7 @@ from remote_agent.protocol.job import DAMAGED, QUEUED, STOPPED, JobRecord, JobSp
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
 from remote_agent.protocol.values import MAX_INT
+from remote_agent.reboot_hold import reboot_is_due
 from remote_agent.reconcile import reconcile, reconcile_record
 from remote_agent.snapshots import SnapshotStore
 from remote_agent.spec_check import check_spec
@@ -89,7 +90,7 @@ class Operations:
         spec = JobSpec.from_json(_argument(request, "spec", dict))
         check_spec(spec, self._layout)
         record, new = self.store.create(spec, self._boot_id)
-        if new and spec.gpus == 0:
+        if new and spec.gpus == 0 and not reboot_is_due():
             start_supervisor(self._layout, spec.job_id)
         elif record.state == QUEUED:
             start_dispatcher(self._layout)

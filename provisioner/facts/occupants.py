@@ -14,7 +14,8 @@ UNDER_WAY = ("starting", "running")
 
 @dataclass(frozen=True)
 class OccupantFacts:
-    """``jobs``: rigup jobs under way, as "JOB of USER"; ``gpu_containers``: names of running
+    """``jobs``: rigup jobs under way, as "JOB of USER", and those that may be;
+    ``gpu_containers``: names of running
     containers that may use GPUs; ``users``: who is logged in at a terminal."""
 
     jobs: tuple[str, ...]
@@ -30,11 +31,20 @@ case $STATE_DIR in
   "~/"*) own=$home/${STATE_DIR#"~/"} ;;
   *) own=$home/$STATE_DIR ;;
 esac
+booted=$(sed -n 's/^btime //p' /proc/stat)
 find_jobs='
+booted=$1; shift
 for dir; do
-  for file in "$dir"/jobs/*/state.json; do
+  for job in "$dir"/jobs/*/; do
+    [ -d "$job" ] || continue
+    file=${job}state.json
+    if ! grep -Eqs "\"state\": *\"[a-z]+\"" "$file"; then
+      touched=$(stat -c %Y "$file" 2>/dev/null || stat -c %Y "$job" 2>/dev/null || echo 0)
+      [ "$touched" -ge "${booted:-0}" ] && printf "unread|%s|%s\n" "$(stat -c %U "$job")" "$job"
+      continue
+    fi
     grep -Eqs "\"state\": *\"(starting|running)\"" "$file" || continue
-    printf "job|%s|%s|%s\n" "$(stat -c %U "$file")" "$file" "$(head -c 8192 "$file" | tr -d "\n|")"
+    printf "job|%s|%s|%s\n" "$(stat -c %U "$file")" "$file" "$(head -c 65536 "$file" | tr -d "\n|")"
   done
 done'
 IFS='
@@ -43,7 +53,8 @@ set -f
 set -- "$own" $(getent passwd | cut -d: -f6 | sort -u | sed 's|$|/.rigup|')
 set +f
 unset IFS
-as_root sh -c "$find_jobs" sh "$@" 2>/dev/null || sh -c "$find_jobs" sh "$@"
+as_root sh -c "$find_jobs" sh "$booted" "$@" 2>/dev/null ||
+  sh -c "$find_jobs" sh "$booted" "$@"
 if command -v docker >/dev/null; then
   ids=$(limited docker ps -q 2>/dev/null || as_root timeout 20 docker ps -q 2>/dev/null)
   form='container|{{.Name}}|{{.HostConfig.Runtime}} {{json .HostConfig.DeviceRequests}}'
@@ -65,6 +76,7 @@ def parse(output: Output) -> OccupantFacts:
     if not boot_id:
         raise ValueError("no boot id")
     jobs = {_job(row, boot_id) for row in rows if row[0] == "job" and len(row) == 4}
+    jobs |= {_unread(row[1], row[2]) for row in rows if row[0] == "unread" and len(row) == 3}
     containers = [row for row in rows if row[0] == "container" and len(row) == 3]
     people = [key_values("\n".join(row[1].split())) for row in rows if row[0] == "session"]
     return OccupantFacts(
@@ -75,16 +87,21 @@ def parse(output: Output) -> OccupantFacts:
 
 
 def _job(row: list[str], boot_id: str) -> str:
-    """Empty for a job that an earlier boot left behind: it is over, nobody has written so yet."""
+    """Empty for a job that an earlier boot left behind: it is over, nobody has written so yet.
+    Records that cannot be read may belong to a program that runs."""
     _, owner, path, text = row
     try:
         state: Any = json.loads(text)
-    except ValueError:
-        return ""
+    except (ValueError, RecursionError):
+        return _unread(owner, str(PurePosixPath(path).parent))
     under_way = isinstance(state, dict) and state.get("state") in UNDER_WAY
     if not under_way or state.get("boot_id") != boot_id:
         return ""
     return f"{PurePosixPath(path).parent.name} of {owner}"
+
+
+def _unread(owner: str, directory: str) -> str:
+    return f"{PurePosixPath(directory).name} of {owner} (its state cannot be read)"
 
 
 def _uses_gpus(told: str) -> bool:

@@ -187,3 +187,30 @@ def test_a_host_that_cannot_be_asked_is_an_error_not_a_set_of_absent_facts() -> 
 
     with pytest.raises(ConnectionLost):
         gather(FakeTransport(answer), ALL_FACTS)
+
+
+def test_a_job_whose_state_cannot_be_read_is_no_idle_host(tmp_path: Path) -> None:
+    for name, state in (
+        ("running-one", f'{{\n "boot_id": "{_boot_id()}",\n "state": "running"\n}}'),
+        ("ended-one", '{\n "state": "succeeded"\n}'),
+        ("emptied-one", ""),
+        ("cut-one", '{\n "state": "runn'),
+        ("without-one", None),
+    ):
+        job = tmp_path / "jobs" / name
+        job.mkdir(parents=True)
+        if state is not None:
+            (job / "state.json").write_text(state)
+    found = gather(LocalTransport(), (OCCUPANTS,), state_dir=str(tmp_path))[OCCUPANTS]
+    ours = [job for job in found.jobs if "-one of " in job]
+    assert [job.split(" of ")[0] for job in ours] == [
+        "cut-one",
+        "emptied-one",
+        "running-one",
+        "without-one",
+    ]
+    assert sum("cannot be read" in job for job in ours) == 3
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -30,7 +30,7 @@ from provisioner.errors import (
 from provisioner.facts import OS, PACKAGES, Facts
 from provisioner.facts.pending import PATH, PendingReboot
 from provisioner.host_job import Job
-from provisioner.reboot import RebootPolicy
+from provisioner.reboot import HOLD_PATH, RebootPolicy
 from provisioner.report import HostReport
 from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied, Step
@@ -62,6 +62,7 @@ class Machine(ScriptedHost):
     record: str = ""
     asked: int = 0
     up_at: float = 0.0
+    holds: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.answers |= {"cat": self._boot_id, "rm": self._forget}
@@ -80,6 +81,10 @@ class Machine(ScriptedHost):
         self.sections.setdefault("occupants", "boot|boot1\n")
         if command.words[:2] == ("sh", "-c") and "systemctl reboot" in command.words[2]:
             return self._reboot(command)
+        if HOLD_PATH in command.words:
+            assert command.sudo
+            self.holds.append("released" if "rm -f" in command.words[2] else "set")
+            return Result(command, 0)
         return super().answer(command)
 
     def _reboot(self, command: Command) -> Result:
@@ -204,11 +209,50 @@ def test_a_job_of_an_earlier_boot_forbids_nothing() -> None:
     machine.sections["occupants"] = (
         "boot|boot1\n"
         'job|ann|/home/ann/.rigup/jobs/train-1/state.json|{"state":"running","boot_id":"boot0"}\n'
-        "job|ann|/home/ann/.rigup/jobs/train-2/state.json|{cut"
     )
     report, _ = run(machine)
     assert report.error is None
     assert machine.asked == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["job|ann|/home/ann/.rigup/jobs/train-2/state.json|{cut", "unread|ann|/home/ann/jobs/train-2/"],
+)
+def test_a_job_whose_state_cannot_be_read_may_run(row: str) -> None:
+    machine = Machine()
+    machine.sections["occupants"] = f"boot|boot1\n{row}\n"
+    report, _ = run(machine)
+    assert isinstance(report.error, BlockedError)
+    assert "job train-2 of ann (its state cannot be read)" in report.error.message
+    assert machine.asked == 0
+
+
+RUNNING = (
+    "boot|boot1\n"
+    'job|ann|/home/ann/.rigup/jobs/train-1/state.json|{"state":"running","boot_id":"boot1"}\n'
+)
+
+
+def test_a_job_that_started_while_the_question_was_open_is_not_cut_off() -> None:
+    machine = Machine()
+
+    def agree(host: str, warning: str) -> bool:
+        machine.sections["occupants"] = RUNNING
+        return True
+
+    report, _ = run(machine, RebootPolicy(allowed=True, agree=agree))
+    assert isinstance(report.error, BlockedError)
+    assert "job train-1 of ann" in report.error.message
+    assert machine.asked == 0
+    assert machine.holds == ["set", "released"]
+
+
+def test_no_job_starts_between_the_last_look_and_the_reboot() -> None:
+    machine = Machine()
+    run(machine)
+    assert machine.asked == 1
+    assert machine.holds == ["set"]  # the boot empties /run
 
 
 @pytest.mark.parametrize(
@@ -369,7 +413,7 @@ def test_stopped_while_waiting_leaves_the_record_for_the_next_run() -> None:
     machine = Machine(down_for=None)
 
     def stop(seconds: float) -> None:
-        if seconds > 0:
+        if seconds > 0 and machine.asked:
             raise Interrupted("stopped as you asked")
 
     report, _ = run(machine, GO, sleep=stop)

@@ -471,3 +471,16 @@ def test_the_end_of_the_dispatcher_is_the_end_of_the_ready_one(host, prepared):
     host.submit("job-b", 4)
     run_until(host, lambda: prepared)
     assert prepared[0].dismissed
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_no_job_starts_while_the_host_is_about_to_reboot(host, gpus):
+    held = [True]
+    host.dispatcher._on_hold = lambda: held[0]
+    host.submit("job-a", gpus)
+    assert host.dispatcher.round()
+    assert waits_for(host, "job-a") == "the host is about to reboot"
+    assert host.started == {}
+    held[0] = False
+    host.dispatcher.round()
+    assert list(host.started) == ["job-a"]
