@@ -96,6 +96,6 @@ def confirm(question: str, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise BlockedError("this needs a person's yes", remedy="compare it, then add --yes")
+        raise BlockedError(f"confirmation required: {question}", remedy="check it, then add --yes")
     if not says_yes(f"{question} [y/N] "):
         raise BlockedError("not confirmed; nothing was changed")

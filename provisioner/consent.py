@@ -1,4 +1,4 @@
-"""A person's yes, before hosts go down or things are removed."""
+"""Confirmation by a person, before hosts go down or things are removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def reboot_policy(allowed: bool, yes: bool, timeout_s: float) -> RebootPolicy:
     question at the terminal. Raises BlockedError where there is nobody to ask."""
     if allowed and not yes and not sys.stdin.isatty():
         raise BlockedError(
-            "--reboot needs a person's yes", remedy="add --yes, or run it at a terminal"
+            "--reboot: confirmation required", remedy="add --yes, or run it at a terminal"
         )
     return RebootPolicy(allowed, timeout_s, _at_once if yes else _asked)
 
@@ -30,7 +30,7 @@ def removal_agreement(yes: bool) -> Callable[[str, str], bool] | None:
     BlockedError where there is nobody to ask."""
     if not yes and not sys.stdin.isatty():
         raise BlockedError(
-            "removing needs a person's yes", remedy="look at it with --check, then add --yes"
+            "removing: confirmation required", remedy="look at it with --check, then add --yes"
         )
     return None if yes else _asked_to_remove
 

@@ -266,7 +266,7 @@ def test_provisions_exit_code_is_that_of_the_worst_host(
 
 @pytest.mark.parametrize("words", ["provision --all --reboot", "uninstall --all"])
 def test_a_reboot_and_a_removal_need_a_person(rigup: Command, words: str) -> None:
-    is_one_clear_message(rigup(*words.split()), "needs a person's yes", "--yes", code=3)
+    is_one_clear_message(rigup(*words.split()), "confirmation required", "--yes", code=3)
 
 
 def test_pinning_needs_a_person(rigup: Command, monkeypatch: pytest.MonkeyPatch) -> None:

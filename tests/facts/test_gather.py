@@ -15,7 +15,9 @@ from provisioner.command import Command, Result
 from provisioner.errors import ConnectionLost
 from provisioner.facts import ALL_FACTS, OS, PYTHON, Fact, Facts, FactUnreadable, Output, Unreadable
 from provisioner.facts.base import SECTION_BYTES, compose, gather, parse
+from provisioner.facts.occupants import OCCUPANTS
 from provisioner.transport.fake import FakeTransport
+from provisioner.transport.local import LocalTransport
 
 NONCE = "00112233445566aa"
 
