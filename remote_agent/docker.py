@@ -87,7 +87,7 @@ def inspect_container(name: str, timeout_s: float = TIMEOUT_S) -> Optional[Conta
         raise DockerSilent(said)
     try:
         return Container.from_json(json.loads(said))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         raise DockerSilent("a damaged answer: %s" % said) from None
 
 
@@ -118,7 +118,7 @@ def container_events(name: str, more_s: float) -> List[Dict[str, Any]]:
 def _event(line: str) -> Dict[str, Any]:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) else {}
 

@@ -13,6 +13,8 @@ from remote_agent.files import read_json, write_json
 from remote_agent.layout import JobPaths
 from remote_agent.leftovers import listed
 from remote_agent.processes import Identity, find_supervisor, is_alive
+from remote_agent.protocol.job import CONTAINER
+from remote_agent.runtimes.base import container_name
 from remote_agent.store import JobStore
 from remote_agent.tasks import Steps, Wait
 from remote_agent.tree import Tree
@@ -144,4 +146,9 @@ def _what_keeps_it(store: JobStore, job_id: str) -> str:
             paths.root,
             problem,
         )
+    said += "; the request stays, and is carried out as soon as that is possible"
+    if record.spec.runtime == CONTAINER:
+        name = container_name(job_id)
+        said += "; if Docker hangs or is stopped, start it (`systemctl status docker`), or end the "
+        said += "container on the host: docker rm -f %s" % name
     return "%s was asked to stop and is still %s: %s" % (job_id, record.state, said)

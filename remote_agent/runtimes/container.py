@@ -19,15 +19,13 @@ import math
 import os
 import signal
 import time
-from dataclasses import replace
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from remote_agent.docker import (
     TIMEOUT_S,
     Container,
     DockerSilent,
     call_docker,
-    container_events,
     docker_problem,
     inspect_container,
     read_engine,
@@ -38,6 +36,7 @@ from remote_agent.files import write_all, write_atomic
 from remote_agent.launch import LaunchError, launch
 from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime, container_name
+from remote_agent.runtimes.container_cause import CauseFinder
 from remote_agent.runtimes.container_command import (
     ATTACHED,
     BY_SHELL,
@@ -47,15 +46,11 @@ from remote_agent.runtimes.container_command import (
     run_command,
 )
 from remote_agent.runtimes.container_end import (
-    DOCKER_STOPPED,
-    code_at_death,
     ending_of_container,
-    fatal_signal,
     lacks_shell,
     refusal,
-    who_ended_it,
 )
-from remote_agent.runtimes.container_process import engine_started_after, find_first_process
+from remote_agent.runtimes.container_process import find_first_process
 
 LAST_WORDS = 2000
 RETRY_S = 1.0
@@ -71,7 +66,6 @@ UNSEEN_LIMIT_S = 120.0
 ENDED_LIMIT_S = 600.0
 """How long Docker is waited for to tell the exit code of a container that has ended."""
 GOING_DOWN_LIMIT_S = 10.0
-STOPPING_LIMIT_S = 5.0
 ENDED_UNTOLD = (
     "its container ended while Docker was away, so its exit code is not known (%s); container %s "
     "is removed when Docker is back"
@@ -94,16 +88,13 @@ class ContainerRuntime(Runtime):
         self._client: Optional[Identity] = None
         self._first: Optional[Identity] = None
         self._direct: Optional[bool] = None
-        self._kept: Optional[bool] = None
+        self._cause = CauseFinder(self._name, clock)
         self._rootless = False
         self._recovered = False
         self._looks_left = LOOKS
         self._ask_at = 0.0
         self._look_at = 0.0
         self._silent_since: Optional[float] = None
-        self._lost_docker = False
-        self._untold: Optional[Ending] = None
-        self._untold_since = 0.0
         self._stopping = self._killed = False
         self._going_down_since: Optional[float] = None
 
@@ -113,7 +104,8 @@ class ContainerRuntime(Runtime):
             raise CouldNotStart(*problem)
         engine = read_engine(TIMEOUT_S)
         if engine is not None:
-            self._rootless, self._kept = engine.rootless, engine.keeps_containers
+            self._rootless = engine.rootless
+            self._cause.keeps_containers = engine.keeps_containers
         self._run(BY_SHELL)
 
     def recover(self, process: Identity) -> None:
@@ -158,8 +150,8 @@ class ContainerRuntime(Runtime):
         if self._going_down_since is not None:
             return
         self._going_down_since = self._clock()
-        self._is_away()
-        if self._kept is not False:
+        self._cause.is_away(self._patience())
+        if self._cause.keeps_containers is not False:
             self._signal_first(signal.SIGTERM)
 
     def clean_up(self) -> None:
@@ -270,7 +262,7 @@ class ContainerRuntime(Runtime):
         if client_lives:
             self.patience_s = math.inf
             return None
-        self._lost_docker = True
+        self._cause.lost_docker = True
         self.patience_s = RETRY_S
         return None if self._direct else self._ask()
 
@@ -301,19 +293,25 @@ class ContainerRuntime(Runtime):
 
     def _while_silent(self, silence: DockerSilent) -> Optional[Ending]:
         """The container is waited for as long as it lives; its exit code, a while."""
-        self._lost_docker = True
+        self._cause.lost_docker = True
         now = self._clock()
         self._silent_since = since = now if self._silent_since is None else self._silent_since
         if self._is_seen():
             self._silent_since = None
             return None
-        if self._untold is not None:
-            return replace(self._untold, outside=DOCKER_STOPPED)
+        decided = self._cause.decided_by_silence()
+        if decided is not None:
+            return decided
         known = self._first is not None
-        hurry = self._going_down_since is not None or (self._stopping if known else self._killed)
+        hurry = self._stopping if known else self._killed and not self._is_hidden()
+        hurry = hurry or self._going_down_since is not None
         if not hurry and now - since < (ENDED_LIMIT_S if known else UNSEEN_LIMIT_S):
             return None
         return _unknown((ENDED_UNTOLD if known else UNSEEN) % (silence, self._name))
+
+    def _is_hidden(self) -> bool:
+        """May it run although no process of it is seen? Such a one was looked for in vain."""
+        return self._recovered or self._looks_left <= 0
 
     def _is_seen(self) -> bool:
         return (self._first is not None and is_alive(self._first)) or self._find_first()
@@ -342,10 +340,9 @@ class ContainerRuntime(Runtime):
         if not (self._recovered or self._first or self._was_created()):
             lines = self._said_by_client() or _last_lines(self.job.paths.log)
             return Ending(could_not_start=refusal(lines, self.job.spec))
-        events = self._events()
-        code = code_at_death(events)
-        if code is not None:
-            return Ending(code, fatal_signal(code), outside=who_ended_it(events))
+        remembered = self._cause.of_removed()
+        if remembered is not None:
+            return remembered
         said = "its container %s is gone: somebody removed it (docker rm -f)" % self._name
         return _unknown("%s, so its exit code is not known" % said)
 
@@ -360,40 +357,7 @@ class ContainerRuntime(Runtime):
         asked_for = self._stopping or self._going_down_since is not None
         if ending.exit_code in (None, 0) or ending.oom_killed or asked_for:
             return ending
-        who = self._who(ending)
-        return None if who is None else replace(ending, outside=who)
-
-    def _who(self, ending: Ending) -> Optional[str]:
-        """Docker that stops (without live-restore) first ends its containers, then answers no
-        more, and forgets its events: None as long as that may still show."""
-        told = who_ended_it(self._events())
-        if told or ending.signal not in (signal.SIGTERM, signal.SIGKILL):
-            return told
-        away = self._is_away()
-        if self._kept is not False:
-            return ""
-        if self._lost_docker or away or self._docker_restarted():
-            return DOCKER_STOPPED
-        if self._untold is None:
-            self._untold, self._untold_since = ending, self._clock()
-        return None if self._clock() - self._untold_since < STOPPING_LIMIT_S else ""
-
-    def _is_away(self) -> bool:
-        """Where Docker answers, whether it keeps containers is known anew."""
-        engine = read_engine(self._patience())
-        if engine is not None:
-            self._kept = engine.keeps_containers
-        return engine is None
-
-    def _docker_restarted(self) -> bool:
-        """By its socket, systemd lets questions wait for the engine that comes."""
-        return self._first is not None and engine_started_after(self._first)
-
-    def _events(self) -> List[Dict[str, Any]]:
-        """Where Docker was asked to end it, a moment more is waited for: that it was removed comes
-        after its end."""
-        events = container_events(self._name, 0.0)
-        return container_events(self._name, 1.0) if who_ended_it(events) else events
+        return self._cause.complete(ending, self._first, self._patience())
 
     def _run_without_shell(self) -> Optional[Ending]:
         try:

@@ -26,9 +26,6 @@ LOG_HINT = (
     "the container's user must be able to write the job's directory: check userns-remap in "
     "Docker's daemon.json, and SELinux"
 )
-DOCKER_STOPPED = (
-    "Docker itself was stopped or restarted, which ends its containers: live-restore is off"
-)
 
 
 def lacks_shell(container: Container, client: Sequence[str]) -> bool:
@@ -144,4 +141,7 @@ def _when(event: Dict[str, Any]) -> float:
 
 
 def _clock(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at))
+    except (ValueError, OverflowError, OSError):
+        return "an unknown time"

@@ -17,6 +17,7 @@ from remote_agent.layout import JobPaths
 from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.protocol.job import CONTAINER, JobSpec
 from remote_agent.runtimes import container as module
+from remote_agent.runtimes import container_cause
 from remote_agent.runtimes.base import Ending, Job
 from remote_agent.tree import Tree
 
@@ -187,6 +188,22 @@ def test_nobody_waits_long_for_a_stop_where_nothing_of_the_container_is_seen(hos
     assert "docker rm -f rigup-job-1" in host.poll().unknown
 
 
+def test_a_container_that_was_always_hidden_is_not_said_to_be_stopped(host):
+    """As with user namespaces: what is not seen may run. When Docker is back, it is killed."""
+    for _ in range(module.LOOKS):
+        host.poll({})
+    host.docker.away()
+    host.runtime.stop(1.0)
+    host.runtime.kill()
+    assert [host.poll() for _ in range(30)] == [None] * 30
+    host.docker.back()
+    host.docker.container(Running=True)
+    assert host.poll() is None
+    assert host.docker.verbs()[-1] == "kill"
+    host.docker.container(Status="exited", ExitCode=137)
+    assert host.poll() is not None
+
+
 def test_stop_while_the_image_is_pulled_ends_the_client(host, monkeypatch):
     os.unlink(host.runtime._cid_file)
     sent = []
@@ -311,6 +328,7 @@ def test_a_container_that_ended_and_was_pruned_keeps_its_exit_code(host):
         (137, (("die", {"exitCode": "137"}),), ""),
         (1, (("kill", {"signal": "USR1"}), ("die", {"exitCode": "1"})), ""),
         (137, (("kill", {"signal": []}), "not an event"), ""),
+        (137, (("kill", {"signal": "9" * 400}), ("die", {"exitCode": "x"})), ""),
     ],
 )
 def test_who_ended_it(host, code, events, said):
@@ -355,7 +373,7 @@ def test_docker_that_restarts_may_answer_all_questions_after_it(host, monkeypatc
     host.container_ends()
     host.docker.engine(False)
     host.docker.container(Status="exited", ExitCode=143)
-    monkeypatch.setattr(module, "engine_started_after", lambda process: True)
+    monkeypatch.setattr(container_cause, "engine_started_after", lambda process: True)
     assert host.poll().outside.startswith(DOCKER_STOPPED)
 
 
@@ -488,6 +506,8 @@ def test_the_exit_code_is_known_although_the_supervisor_was_killed(host):
         (0, "[]", "", DockerSilent),
         (0, '{"state": {"ExitCode": "many"}}', "", DockerSilent),
         (0, '{"state": [], "labels": 5}', "", DockerSilent),
+        (0, '{"state": {"ExitCode": Infinity}}', "", DockerSilent),
+        (0, '{"state":' + "[" * 5000, "", DockerSilent),
     ],
 )
 def test_silence_is_not_absence(host, code, out, err, expected):

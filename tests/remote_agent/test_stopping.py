@@ -108,3 +108,15 @@ def test_a_job_that_does_not_end_in_time_is_no_success(paths, running, monkeypat
     with pytest.raises(AgentFault, match=r"is still starting: none of its.*No space.*df") as caught:
         stop(store, None)
     assert caught.value.code == "not-stopped"
+    assert "the request stays" in caught.value.message
+    assert "docker" not in caught.value.message
+
+
+def test_a_container_that_does_not_end_in_time_has_a_way_to_end_it(tmp_path, monkeypatch):
+    store = JobStore(Layout.open(str(tmp_path / "state")))
+    spec = JobSpec("job-1", "one", ("true",), runtime="container", image="x")
+    store.create(spec, "boot")
+    store.transition("job-1", STARTING)
+    monkeypatch.setattr(module, "MARGIN_S", -1.0)
+    with pytest.raises(AgentFault, match=r"Docker.*docker rm -f rigup-job-1"):
+        stop(store, None)
