@@ -66,6 +66,7 @@ UNSEEN_LIMIT_S = 120.0
 ENDED_LIMIT_S = 600.0
 """How long Docker is waited for to tell the exit code of a container that has ended."""
 GOING_DOWN_LIMIT_S = 10.0
+DRAIN_LIMIT_S = 10.0
 ENDED_UNTOLD = (
     "its container ended while Docker was away, so its exit code is not known (%s); container %s "
     "is removed when Docker is back"
@@ -95,6 +96,7 @@ class ContainerRuntime(Runtime):
         self._ask_at = 0.0
         self._look_at = 0.0
         self._silent_since: Optional[float] = None
+        self._ended_at: Optional[float] = None
         self._stopping = self._killed = False
         self._going_down_since: Optional[float] = None
 
@@ -124,7 +126,9 @@ class ContainerRuntime(Runtime):
             return None
         if self._first is not None and is_alive(self._first):
             return self._while_alive(client_lives)
-        return self._ask()
+        if client_lives and not self._direct and not self._is_drained():
+            return None
+        return self._ask(client_lives)
 
     def stop(self, grace_s: float) -> None:
         """The first process is told directly, as Docker would: for that nobody needs Docker."""
@@ -254,6 +258,7 @@ class ContainerRuntime(Runtime):
 
     def _while_alive(self, client_lives: bool) -> Optional[Ending]:
         """Docker is needed only to read the output of an attached container."""
+        self._ended_at = None
         since = self._going_down_since
         if since is not None:
             self.patience_s = RETRY_S / 10
@@ -266,7 +271,15 @@ class ContainerRuntime(Runtime):
         self.patience_s = RETRY_S
         return None if self._direct else self._ask()
 
-    def _ask(self) -> Optional[Ending]:
+    def _is_drained(self) -> bool:
+        """The client of an attached container still writes what it has read, and then ends; where
+        Docker hangs it does not."""
+        self.patience_s = RETRY_S
+        if self._ended_at is None:
+            self._ended_at = self._clock()
+        return self._clock() - self._ended_at >= DRAIN_LIMIT_S
+
+    def _ask(self, client_lives: bool = False) -> Optional[Ending]:
         """What Docker knows of the container; at most once in RETRY_S."""
         self.patience_s = RETRY_S
         if self._clock() < self._ask_at:
@@ -281,7 +294,8 @@ class ContainerRuntime(Runtime):
         if container is None:
             return self._without_container()
         if container.running:
-            self._go_on(container)
+            if not client_lives:
+                self._go_on(container)
             return None
         return self._ended(container)
 

@@ -454,6 +454,41 @@ def test_an_attached_container_is_attached_anew_and_the_gap_is_said(host):
     assert host.poll({ATTACHED.pid: 0}).exit_code == 5
 
 
+def test_the_client_of_an_attached_container_may_finish_its_writing(host):
+    """The program has ended, its last bytes are on their way."""
+    host.runtime._direct = False
+    host.container_runs()
+    host.poll({})
+    host.container_ends()
+    host.docker.container({}, Status="exited", ExitCode=5)
+    assert [host.poll({}) for _ in range(5)] == [None] * 5
+    assert host.docker.calls == []
+    assert host.poll().exit_code == 5
+    assert host.log.read_bytes() == b"step 1\n"
+
+
+def test_a_client_that_hangs_is_not_waited_for(host):
+    host.runtime._direct = False
+    host.container_runs()
+    host.poll({})
+    host.container_ends()
+    host.docker.container({}, Status="exited", ExitCode=5)
+    endings = [host.poll({}, after=4.0) for _ in range(4)]
+    assert endings[-1].exit_code == 5
+
+
+def test_docker_may_notice_the_end_later(host):
+    """Nothing is attached to a container that is about to be reported as ended."""
+    host.container_runs()
+    host.poll({})
+    host.container_ends()
+    host.docker.container(Running=True)
+    assert host.poll({}) is None
+    assert host.launched == []
+    host.docker.container(Status="exited", ExitCode=5)
+    assert host.poll({}).exit_code == 5
+
+
 def test_a_client_that_ends_right_after_attaching_is_looked_at_again_soon(host):
     attached(host)
     host.poll()
