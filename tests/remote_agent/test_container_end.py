@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remote_agent import docker
@@ -59,6 +59,7 @@ def with_answer(text, ask):
         docker.call_docker = before
 
 
+@settings(deadline=None)
 @given(ANYTHING | st.dictionaries(KEYS, ANYTHING))
 def test_any_json_is_a_container_or_silence(told):
     try:
@@ -68,6 +69,7 @@ def test_any_json_is_a_container_or_silence(told):
     assert isinstance(found, Container)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_container_or_silence(text):
     try:
@@ -76,6 +78,7 @@ def test_any_text_is_a_container_or_silence(text):
         return
 
 
+@settings(deadline=None)
 @given(st.lists(ANYTHING | st.dictionaries(KEYS, ANYTHING)))
 def test_any_events_are_words_and_a_code(rows):
     text = "\n".join(map(json.dumps, rows))
@@ -84,6 +87,7 @@ def test_any_events_are_words_and_a_code(rows):
     assert isinstance(code_at_death(events), (int, type(None)))
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Container, status=st.sampled_from(["created", "exited", ""]), exit_code=st.integers()
