@@ -13,7 +13,10 @@ from remote_agent.processes import Identity, identity_of, is_alive
 from remote_agent.runtimes.base import Ending, Job, Runtime
 from remote_agent.workspace import working_directory
 
-ENDED_UNSEEN = "its supervisor was killed and its program has ended; nobody saw when and how"
+ENDED_UNSEEN = (
+    "its supervisor was killed and its program has ended; nobody saw when and how, so its exit "
+    "code is not known"
+)
 
 
 class ProcessRuntime(Runtime):
