@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -161,37 +160,37 @@ class _Chooser:
 
 
 class _IgnoreRules:
-    """The ignore files of one name below a root; the one nearest to a path decides."""
+    """The ignore files of one name below a root; the one nearest to a path decides. Only the
+    directories on the way to a path are looked at: what Git ignores may hold millions of files."""
 
     def __init__(self, root: Path, file_name: str) -> None:
         self._root = root
         self._file_name = file_name
         self._specs: dict[str, GitIgnoreSpec | None] = {}
+        self._ignored: dict[str, bool] = {"": False}
 
     def verdict(self, path: str) -> bool | None:
         """True: ignored; False: expressly not; None: no pattern matches. A directory's path ends
         with a slash. What lies in an ignored directory is ignored."""
-        if not self._is_used:
-            return None
-        parts = path.rstrip("/").split("/")
-        for depth in range(1, len(parts)):
-            if self._nearest("/".join(parts[:depth]) + "/"):
-                return True
-        return self._nearest(path)
+        parent = path.rstrip("/").rpartition("/")[0]
+        return True if self._is_ignored(parent) else self._nearest(path)
+
+    def _is_ignored(self, directory: str) -> bool:
+        if directory not in self._ignored:
+            self._ignored[directory] = bool(self.verdict(f"{directory}/"))
+        return self._ignored[directory]
 
     def _nearest(self, path: str) -> bool | None:
         parts = path.rstrip("/").split("/")
         for depth in reversed(range(len(parts))):
             spec = self._spec("/".join(parts[:depth]))
+            if spec is None:
+                continue
             rest = "/".join(parts[depth:]) + ("/" if path.endswith("/") else "")
-            if spec is not None and (found := spec.check_file(rest).include) is not None:
+            found = spec.check_file(rest).include
+            if found is not None:
                 return found
         return None
-
-    @cached_property
-    def _is_used(self) -> bool:
-        """Asking every directory of a large tree costs time; most have no such file."""
-        return any(self._file_name in names for _, _, names in _walk_directories(self._root))
 
     def _spec(self, directory: str) -> GitIgnoreSpec | None:
         if directory not in self._specs:

@@ -116,6 +116,8 @@ class _Puller:
         try:
             with _left_out_by_system():
                 path = local_path(self._target, output.path)
+                if _is_reserved(output.path):
+                    raise _LeftOut("rigup keeps files of this name itself")
                 if output.kind == SKIPPED:
                     raise _LeftOut(output.reason or "it cannot be read")
                 if output.kind == SYMLINK:
@@ -263,6 +265,12 @@ def read_pulled_list(target: Path) -> Iterator[str]:
             path = json.loads(line)
             if isinstance(path, str):
                 yield path
+
+
+def _is_reserved(path: str) -> bool:
+    """A host must not write the list that hides files from ``train``."""
+    name = path.rpartition("/")[2]
+    return name == PULLED_LIST or name.endswith(PART_SUFFIX)
 
 
 def _is_current(path: Path, output: OutputFile) -> bool:

@@ -12,7 +12,7 @@ from provisioner.transport.base import Transport
 SESSION = re.compile(r"sshd(?:-session)?: (?!/)[^ \[]+(?:@\S+)?\Z")
 """The process of one login: ``sshd: ana@pts/0``, or ``sshd: ana`` before there is a terminal."""
 OF_THE_CONTAINER = re.compile(
-    r"sshd|/usr/sbin/sshd|/sbin/docker-init|tini|(/bin/)?sh .*entrypoint|-?(ba|da|z|fi)?sh\Z"
+    r"(\S*/)?(sshd|docker-init|tini)\b|(\S*/)?sh \S*entrypoint|-?(\S*/)?(ba|da|z|fi)?sh\Z"
 )
 """The container's own processes, and shells that wait for somebody to type."""
 NAMED = 3

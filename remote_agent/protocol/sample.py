@@ -9,6 +9,8 @@ from typing import Optional, Tuple
 from remote_agent.protocol.values import ProtocolError, Value, check_count, check_time
 
 MAX_GPUS = 1024
+MAX_PERCENT = 1000
+"""Some drivers tell a little more than 100."""
 MAX_PROCESSES = 10_000
 
 
@@ -54,7 +56,7 @@ class GpuSample(Value):
 
     def check(self) -> None:
         check_count(self.index, "index", MAX_GPUS)
-        check_count(self.utilization, "utilization", 100)
+        check_count(self.utilization, "utilization", MAX_PERCENT)
         check_count(self.memory_used, "memory_used")
         check_count(self.memory_total, "memory_total")
         if len(self.processes) > MAX_PROCESSES:

@@ -23,7 +23,14 @@ BUSY = (
 )
 
 
-@pytest.mark.parametrize("text", ["", "PID COMMAND\n", IDLE])
+PRACTICE = """PID                 COMMAND
+1                   /usr/bin/tini -- /bin/sh /usr/local/lib/rigup/entrypoint.sh sshd
+9                   /bin/sh /usr/local/lib/rigup/entrypoint.sh sshd
+10                  sshd: /usr/sbin/sshd -D -e -f /run/rigup/sshd_config [listener] 0 of 10-100
+"""
+
+
+@pytest.mark.parametrize("text", ["", "PID COMMAND\n", IDLE, PRACTICE])
 def test_an_idle_container_is_not_busy(text: str) -> None:
     assert not read_top(text)
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lab_program import Rigup
+from lab_program import Rigup, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -60,6 +60,9 @@ def test_up_again_changes_nothing_and_list_shows_it(with_container: Rigup) -> No
     assert len(row["result"]) == 1
 
 
+SESSIONS = """
+docker top $(docker ps -q --filter label=rigup.container=torch) -eo args | grep '^sshd: [a-z]*@'
+"""
 BROKEN_IMAGE = """
 docker rm -f broken >/dev/null 2>&1
 docker create --name broken {image} true >/dev/null
@@ -114,6 +117,14 @@ def test_a_container_in_use_is_not_removed_without_a_yes(with_container: Rigup, 
     assert "1 open SSH session" in done.said or "sleep 60" in done.said
     assert with_container("container.down", "--host", "lab01", "--forget").code == 3
     assert container_id(shell) == before
+
+
+def test_an_idle_container_is_removed_without_a_question(with_container: Rigup, shell) -> None:
+    wait_for(
+        lambda: "ssh" not in shell("lab01").run(SESSIONS, check=False), "the last session's end"
+    )
+    assert with_container("container.down", "--host", "lab01").code == 0
+    with_container.ok("container.up", "--host", "lab01")
 
 
 def test_the_shell_in_the_container_is_rigups_whatever_the_ssh_configuration_says(

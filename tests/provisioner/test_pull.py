@@ -244,6 +244,8 @@ class TestLeftOut:
             OutputFile("n" * 300, 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("vanished", 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("taken", 5, 1.0, identity="7:1:5:1:1"),
+            OutputFile(PULLED_LIST, 5, 1.0, identity="7:1:5:1:1"),
+            OutputFile("a/.x.rigup-part", 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("good/below", 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("link", 0, 0.0, SYMLINK, target="/etc/passwd"),
             OutputFile("link", 0, 0.0, SYMLINK, target="../out"),
