@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,10 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted_session import HELLO, ScriptedSession
 
-from provisioner.agent.client import AgentClient
+from provisioner.agent.client import (
+    AgentClient,
+    LogPlace,
+    MissingBlobs,
+    OutputHash,
+    OutputPart,
+    read_identity,
+)
+from provisioner.agent.watch import JobChanges
 from provisioner.errors import AgentError, RigupError
 from remote_agent.protocol.job import JobRecord, JobSpec
 from remote_agent.protocol.messages import Event, Reply, Request, encode_message, to_payload
+from remote_agent.protocol.values import ProtocolError, Value
 
 JOB = "llama-1121-041522-57f1"
 OTHER = "other-1121-041522-57f1"
@@ -207,3 +217,27 @@ def test_no_bytes_hang_or_break_the_client(said: bytes) -> None:
     with pytest.raises(RigupError):
         agent.jobs()
     agent.close()
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=15,
+)
+FIELDS = ("offset", "size", "blobs", "changed", "removed", "identity", "data", "hole", "sha256")
+
+
+@pytest.mark.parametrize("kind", [LogPlace, MissingBlobs, JobChanges, OutputPart, OutputHash])
+@given(data=st.dictionaries(st.sampled_from(FIELDS), ANY_JSON | st.binary(max_size=9)))
+def test_no_answer_does_more_than_be_refused(kind: type[Value], data: dict[str, Any]) -> None:
+    with suppress(ProtocolError):
+        kind.from_json(data)
+
+
+@given(text=st.text(max_size=60) | st.from_regex(r"[0-9:-]{0,60}", fullmatch=True))
+def test_an_identity_is_five_numbers_or_refused(text: str) -> None:
+    try:
+        found = read_identity(text)
+    except ProtocolError:
+        return
+    assert [int(part) for part in text.split(":")[2:4]] == [found.size, found.modified_ns]
