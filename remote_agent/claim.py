@@ -70,7 +70,7 @@ def recover(layout: Layout, job_id: str) -> None:
         return
     details = store.details(job_id)
     gpus = _leased(details)
-    leases = _hold(gpus)
+    leases = _hold(gpus, job_id)
     told = details.get("process")
     process = None if told is None else Identity.from_json(told)
     guarded(store, job_id, gpus, leases, lambda supervisor: supervisor.run_recovered(process))
@@ -101,13 +101,13 @@ def _leased(details: Dict[str, Any]) -> Tuple[Gpu, ...]:
     return tuple(map(Gpu, details.get("gpu_ids", ()), uuids, pci))
 
 
-def _hold(gpus: Sequence[Gpu]) -> List[int]:
+def _hold(gpus: Sequence[Gpu], job_id: str) -> List[int]:
     """Where the descriptors that leased the GPUs died with their holders (a container has none),
     lease them again; where the program still has them, nothing is to be done."""
     leases = []
     for gpu in gpus:
         try:
-            fd = Leases.of_host().acquire(gpu.uuid)
+            fd = Leases.of_host().acquire(gpu.uuid, job_id)
         except OSError:
             complain_of_exception()
             continue

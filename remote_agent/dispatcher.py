@@ -204,7 +204,7 @@ class Dispatcher:
         self._trouble = None
         idle = [gpu for gpu in reading.gpus if is_idle(gpu)]
         try:
-            taken = self._lease(idle, needed) if len(idle) >= needed else []
+            taken = self._lease(idle, record) if len(idle) >= needed else []
         except OSError as error:
             self._next_reading = self._clock() + TROUBLE_ROUND_S
             self._note(record, "a directory for GPU leases: %s" % error)
@@ -248,16 +248,20 @@ class Dispatcher:
         self._note(record, "%d of its %d GPUs, leased to other jobs" % (needed - free, needed))
         return True
 
-    def _lease(self, idle: List[GpuSample], needed: int) -> List[Tuple[Gpu, int]]:
+    def _lease(self, idle: List[GpuSample], record: JobRecord) -> List[Tuple[Gpu, int]]:
+        """Raises OSError, holding nothing then."""
         taken: List[Tuple[Gpu, int]] = []
-        for gpu in idle:
-            fd = self._leases.acquire(gpu.uuid)
-            if fd is not None:
-                taken.append((Gpu(gpu.index, gpu.uuid, gpu.pci or ""), fd))
-            if len(taken) == needed:
-                return taken
-        for _, fd in taken:
-            os.close(fd)
+        try:
+            for gpu in idle:
+                fd = self._leases.acquire(gpu.uuid, record.job_id)
+                if fd is not None:
+                    taken.append((Gpu(gpu.index, gpu.uuid, gpu.pci or ""), fd))
+                if len(taken) == record.spec.gpus:
+                    return taken
+        except OSError:
+            _free(taken)
+            raise
+        _free(taken)
         return []
 
     def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> bool:
@@ -312,6 +316,11 @@ class Dispatcher:
             return  # stopped or claimed meanwhile
         except OSError as error:
             self._complaints.say("%s cannot start: %s" % (record.job_id, error))
+
+
+def _free(taken: List[Tuple[Gpu, int]]) -> None:
+    for _, fd in taken:
+        os.close(fd)
 
 
 def _lock(fd: int) -> bool:

@@ -20,6 +20,7 @@ from remote_agent.faults import (
     complain_of_exception,
 )
 from remote_agent.kernel import KernelWatch
+from remote_agent.lease_upkeep import LeaseUpkeep
 from remote_agent.leftovers import naming_leftovers
 from remote_agent.processes import (
     Identity,
@@ -77,6 +78,7 @@ class Supervisor:
     ) -> None:
         self._store = store
         self._leases = list(leases)
+        self._lease_upkeep = LeaseUpkeep(gpus, job_id, self._leases)
         self._state = StateWriter(store, job_id)
         self._stop_asked = False
         self._poll_failed_at: Optional[float] = None
@@ -170,6 +172,7 @@ class Supervisor:
                 self._begin_stop()
             self._enforce_deadline()
             self._state.keep_up()
+            self._lease_upkeep.keep()
             pause = ENDING_WAIT_S if self._stop else min(idle_s, self._runtime.patience_s)
             if self._may_lose_some():
                 pause = min(pause, NEXT_LOOK_S if self._remembered else FIRST_LOOK_S)

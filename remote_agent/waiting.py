@@ -53,8 +53,8 @@ def is_idle(gpu: GpuSample) -> bool:
 
 
 def waiting_for(needed: int, reading: GpuReading, holder: Callable[[str], str]) -> str:
-    """What people are told about a job that waits for busy GPUs. ``holder``: of a UUID, the user
-    who has leased it, or ""."""
+    """What people are told about a job that waits for busy GPUs. ``holder``: of a UUID, the job
+    for which it is leased, and whose, or ""."""
     taken = [text for text in (_occupied(gpu, holder) for gpu in reading.gpus) if text]
     free = len(reading.gpus) - len(taken)
     return "%d of its %d GPUs (%s)" % (max(0, needed - free), needed, "; ".join(taken))
@@ -62,9 +62,9 @@ def waiting_for(needed: int, reading: GpuReading, holder: Callable[[str], str]) 
 
 def _occupied(gpu: GpuSample, holder: Callable[[str], str]) -> str:
     said = _defect(gpu)
-    user = "" if said else holder(gpu.uuid)
-    if user:
-        said = "leased to a job of %s" % user
+    job = "" if said else holder(gpu.uuid)
+    if job:
+        said = "leased to %s" % job
     if not said:
         said = ", ".join(map(_described, _foreign(gpu)[:2]))
     return "GPU %d: %s" % (gpu.index, said) if said else ""

@@ -87,7 +87,7 @@ def test_who_holds_a_gpu_is_told(rigup: Rigup, inventory: str, tmp_path: Path) -
         told = rigup.ok("describe", second, "--host", "eve", "--inventory", inventory, "--json")
         return str(told.json["job"]["waiting_for"])
 
-    wait_for(lambda: "leased to a job of ben" in waiting(), "the reason")
+    wait_for(lambda: f"leased to {first} of ben" in waiting(), "the reason")
     for user, job in (("ben", first), ("eve", second)):
         rigup.ok("stop", job, "--grace", "0", "--host", user, "--inventory", inventory)
 

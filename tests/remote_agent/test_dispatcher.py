@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from remote_agent import dispatcher as module
 from remote_agent.dispatcher import Dispatcher
 from remote_agent.layout import Layout
+from remote_agent.lease_directories import LeaseDirectories
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading
 from remote_agent.protocol.job import FAILED, QUEUED, STARTING, STOPPED, JobSpec
@@ -28,7 +30,7 @@ class Host:
         clock = iter(range(1000))
         self.store = JobStore(Layout.open(str(directory / "state")), lambda: float(next(clock)))
         (directory / "leases").mkdir(mode=0o700)
-        self.leases = Leases((str(directory / "leases"),))
+        self.leases = Leases(LeaseDirectories((str(directory / "leases"),), (0, os.geteuid())))
         self.reading = GpuReading(gpus(4))
         self.started, self.held, self.readings = {}, {}, 0
         self.comes_up = True
@@ -246,10 +248,25 @@ def test_what_a_job_waits_for_is_told(host):
 
 def test_no_lease_directory_is_a_reason_not_a_crash(host, tmp_path):
     (tmp_path / "file").write_text("")
-    host.dispatcher._leases = Leases((str(tmp_path / "file" / "below"),))
+    host.dispatcher._leases = Leases(LeaseDirectories((str(tmp_path / "file" / "below"),)))
     host.submit("job-a", 1)
     assert rounds(host)
     assert "GPU leases" in waits_for(host)
+
+
+def test_gpus_that_were_leased_before_an_error_are_free_again(host, monkeypatch):
+    acquire = host.leases.acquire
+
+    def fail_later(uuid, job_id):
+        if uuid == "GPU-1":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return acquire(uuid, job_id)
+
+    monkeypatch.setattr(host.leases, "acquire", fail_later)
+    host.submit("job-a", 2)
+    rounds(host)
+    assert "No space left" in waits_for(host)
+    assert not host.leases.is_held("GPU-0")
 
 
 def test_a_reason_that_stays_is_written_once(host):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import socket
@@ -13,19 +15,28 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from remote_agent.leases import MOST_PER_USER, PREFIX, Leases, _address, _name
+from remote_agent.lease_directories import MOST_PER_USER, PREFIX, LeaseDirectories
+from remote_agent.leases import Leases, _address, _name, _note
 
 HOLD = """
 import sys; sys.path.insert(0, sys.argv[2])
 import os
+from remote_agent.lease_directories import LeaseDirectories
 from remote_agent.leases import Leases
+mine = os.geteuid()
 for uid in sys.argv[3:]:
     os.setgroups([]); os.setgid(int(uid)); os.setuid(int(uid))
-lease = Leases(sys.argv[1].split(",")).acquire("GPU-1")
+directories = LeaseDirectories(sys.argv[1].split(","), (mine,))
+lease = Leases(directories).acquire("GPU-1", "train-" + str(os.geteuid()))
 print("held" if lease is not None else "refused", flush=True); sys.stdin.read()
 """
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
+
+
+def leases_in(*parents):
+    """Parents of whoever runs the tests are trusted as root's are on a host."""
+    return Leases(LeaseDirectories(parents, (os.geteuid(),)))
 
 
 class Holder:
@@ -66,7 +77,7 @@ def home_of(parent):
 
 
 def test_one_holder_at_a_time(parent):
-    first, second = Leases((parent,)), Leases((parent,))
+    first, second = leases_in(parent), leases_in(parent)
     lease = first.acquire("GPU-1")
     assert lease is not None
     assert second.acquire("GPU-1") is None
@@ -81,7 +92,7 @@ def test_one_holder_at_a_time(parent):
 
 
 def test_the_death_of_the_holder_frees(parent):
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     holder = Holder([parent])
     assert holder.holds
     assert leases.acquire("GPU-1") is None
@@ -92,7 +103,7 @@ def test_the_death_of_the_holder_frees(parent):
 
 
 def test_a_program_that_inherited_the_lease_keeps_it(parent):
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     lease = leases.acquire("GPU-1")
     program = subprocess.Popen(["sleep", "60"], pass_fds=[lease])
     os.close(lease)
@@ -103,7 +114,7 @@ def test_a_program_that_inherited_the_lease_keeps_it(parent):
 
 
 def test_however_often_one_looks_the_lease_stays_and_can_be_had_again(parent):
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     lease = leases.acquire("GPU-1")
     assert all(leases.is_held("GPU-1") for _ in range(50))
     os.close(lease)
@@ -113,7 +124,7 @@ def test_however_often_one_looks_the_lease_stays_and_can_be_had_again(parent):
 
 def test_looking_never_keeps_anybody_from_leasing(parent):
     """A supervisor that takes over a job leases its GPUs again while others look."""
-    leases, end = Leases((parent,)), threading.Event()
+    leases, end = leases_in(parent), threading.Event()
 
     def look():
         while not end.is_set():
@@ -138,10 +149,10 @@ def test_three_users_and_root_never_share_a_gpu(parent):
         for others in ((12002,), (12003,), ()):
             with Holder([parent], *others) as other:
                 assert not other.holds
-        assert Leases((parent,)).holder("GPU-1") == "12001"
+        assert leases_in(parent).holder("GPU-1") == "train-12001 of 12001"
     with Holder([parent], 12003) as third:
         assert third.holds
-        assert Leases((parent,)).acquire("GPU-1") is None
+        assert leases_in(parent).acquire("GPU-1") is None
 
 
 @needs_root
@@ -166,15 +177,125 @@ def test_users_in_different_directories_see_each_other(tmp_path, parent):
 
 
 @needs_root
-def test_of_many_who_try_at_once_at_most_one_has_it(parent):
+def test_of_many_who_try_at_once_one_has_it(parent):
     for _ in range(3):
         with ThreadPoolExecutor(6) as threads:
             found = list(threads.map(lambda uid: Holder([parent], uid), range(12001, 12007)))
-        assert sum(holder.holds for holder in found) <= 1
+        assert sum(holder.holds for holder in found) == 1
         for holder in found:
             holder.kill()
     with Holder([parent], 12001) as last:
         assert last.holds
+
+
+@needs_root
+def test_a_parent_that_a_user_made_is_used_by_nobody(tmp_path, parent):
+    """It was there before the host was provisioned, and only that user would look there."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o1777)
+    os.chown(str(theirs), 12001, -1)
+    with Holder([str(theirs), parent], 12001) as first:
+        assert first.holds
+        with Holder([str(theirs), parent], 12002) as second:
+            assert not second.holds
+
+
+def test_a_directory_without_room_is_passed_over(tmp_path, parent, monkeypatch):
+    """Another user can fill the file system that it lies on."""
+    other = tmp_path / "other"
+    other.mkdir()
+    os.close(leases_in(parent, str(other)).acquire("GPU-2"))
+    full, really = home_of(parent), os.open
+
+    def full_disk(path, flags, *words, dir_fd=None, **others):
+        if flags & os.O_CREAT and os.readlink(f"/proc/self/fd/{dir_fd}") == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really(path, flags, *words, dir_fd=dir_fd, **others)
+
+    monkeypatch.setattr(os, "open", full_disk)
+    lease = leases_in(parent, str(other)).acquire("GPU-1")
+    monkeypatch.undo()
+    assert lease is not None
+    assert _name("GPU-1") in os.listdir(home_of(str(other)))
+    assert leases_in(parent, str(other)).acquire("GPU-1") is None
+    os.close(lease)
+
+
+def test_a_directory_that_was_left_closed_is_opened_to_the_others(parent):
+    os.close(leases_in(parent).acquire("GPU-1"))
+    os.chmod(home_of(parent), 0o700)
+    os.close(leases_in(parent).acquire("GPU-1"))
+    assert stat.S_IMODE(os.stat(home_of(parent)).st_mode) == 0o755
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EIO])
+def test_what_cannot_be_found_out_counts_as_held(parent, monkeypatch, number):
+    leases = leases_in(parent)
+    lease = leases.acquire("GPU-1")
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "socket", fail)
+    assert leases.is_held("GPU-1")
+    assert os.strerror(number) in leases.holder("GPU-1")
+    with pytest.raises(OSError, match=os.strerror(number)):
+        leases.acquire("GPU-1")
+    monkeypatch.undo()
+    os.close(lease)
+
+
+def test_a_process_that_keeps_the_guard_holds_nobody_up_for_ever(parent, monkeypatch):
+    monkeypatch.setattr("remote_agent.leases.GUARD_LIMIT_S", 0.0)
+    os.close(leases_in(parent).acquire("GPU-2"))
+    with open(os.path.join(home_of(parent), "guard")) as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            leases_in(parent).acquire("GPU-1")
+
+
+def test_the_job_is_named_where_its_name_is_one(parent):
+    leases = leases_in(parent)
+    lease = leases.acquire("GPU-1", "train-1")
+    note = os.path.join(home_of(parent), _note("GPU-1"))
+    user = leases.holder("GPU-1")
+    assert user.startswith("train-1 of ")
+    nameless = user.replace("train-1", "a job")
+    for content in (b"\x1b]52;evil\x07", b"x" * 100_000, b"train-1\n", b""):
+        with open(note, "wb") as file:
+            file.write(content)
+        assert leases.holder("GPU-1") == nameless
+    os.unlink(note)
+    assert leases.holder("GPU-1") == nameless
+    os.mkfifo(note)
+    assert leases.holder("GPU-1") == nameless
+    os.unlink(note)
+    os.symlink("/dev/zero", note)
+    assert leases.holder("GPU-1") == nameless
+    os.close(lease)
+    os.close(leases.acquire("GPU-1", "train-2"))
+
+
+def test_what_is_refreshed_is_young(parent):
+    """systemd-tmpfiles deletes by access, modification and change."""
+    leases = leases_in(parent)
+    lease = leases.acquire("GPU-1", "train-1")
+    names = (_name("GPU-1"), _note("GPU-1"), "guard", ".")
+    paths = [os.path.join(home_of(parent), name) for name in names]
+    for path in paths:
+        os.utime(path, (0, 0))
+    leases.refresh("GPU-1")
+    assert all(os.stat(path).st_mtime > 0 and os.stat(path).st_atime > 0 for path in paths)
+    os.close(lease)
+
+
+def test_many_names_are_listed_once_for_all_gpus(parent, monkeypatch):
+    leases, listings, really = leases_in(parent), [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listings.append(path) or really(path))
+    for number in range(8):
+        leases.is_held(f"GPU-{number}")
+    assert len(listings) == 1
 
 
 def _make_odd(path, kind, tmp_path):
@@ -202,7 +323,7 @@ def test_nobody_blocks_others_by_a_file(parent, tmp_path, kind):
     os.mkdir(theirs)
     _make_odd(os.path.join(theirs, _name("GPU-1")), kind, tmp_path)
     os.chown(theirs, 12001, -1)
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     assert not leases.is_held("GPU-1")
     lease = leases.acquire("GPU-1")
     assert lease is not None
@@ -220,7 +341,7 @@ def test_a_symlink_to_another_programs_socket_blocks_nobody(parent, tmp_path):
     os.chown(theirs, 12001, -1)
     os.symlink(str(tmp_path / "bus"), os.path.join(theirs, _name("GPU-1")))
     os.link(str(tmp_path / "bus"), os.path.join(theirs, _name("GPU-2")))
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     assert not leases.is_held("GPU-1")
     assert not leases.is_held("GPU-2")
     program.close()
@@ -240,7 +361,7 @@ def test_a_directory_that_is_nobodys_own_does_not_count(parent, tmp_path, kind):
         os.mkdir(trap)
         os.chown(trap, 12001, -1)
         os.chmod(trap, 0o777 if kind == "open to all" else 0o755)
-    leases = Leases((parent,))
+    leases = leases_in(parent)
     lease = leases.acquire("GPU-1")
     assert lease is not None
     assert os.path.islink(trap) or not os.path.isdir(trap) or os.listdir(trap) == []
@@ -253,8 +374,8 @@ def test_nobody_costs_others_much_time(parent):
         path = os.path.join(parent, PREFIX + str(number))
         os.mkdir(path)
         os.chown(path, 12001, -1)
-    leases = Leases((parent,))
-    assert len(leases._directories()) == MOST_PER_USER
+    leases = leases_in(parent)
+    assert len(leases._directories.of_all()) == MOST_PER_USER
 
 
 @pytest.mark.parametrize("trust", ["not-sticky", "foreign", "symlink", "missing"])
@@ -267,7 +388,7 @@ def test_a_parent_that_others_control_is_passed_over(tmp_path, parent, trust):
         os.chmod(trap, 0o777 if trust == "not-sticky" else 0o1777)
     if trust == "foreign":
         os.chown(trap, 12345, -1) if os.geteuid() == 0 else pytest.skip("needs root")
-    leases = Leases((trap, parent))
+    leases = leases_in(trap, parent)
     lease = leases.acquire("GPU-1")
     assert lease is not None
     assert home_of(parent)
@@ -275,24 +396,25 @@ def test_a_parent_that_others_control_is_passed_over(tmp_path, parent, trust):
 
 
 def test_no_directory_at_all_is_an_error(tmp_path):
-    leases = Leases((str(tmp_path / "missing"),))
+    leases = leases_in(str(tmp_path / "missing"))
     assert not leases.is_held("GPU-1")
     with pytest.raises(OSError, match="GPU leases"):
         leases.acquire("GPU-1")
 
 
 def test_others_may_look_and_nothing_else(parent):
-    lease = Leases((parent,)).acquire("GPU-1")
+    lease = leases_in(parent).acquire("GPU-1")
     home = home_of(parent)
     modes = {
         name: stat.S_IMODE(os.stat(os.path.join(home, name)).st_mode) for name in os.listdir(home)
     }
-    assert modes == {_name("GPU-1"): 0o666, "guard": 0o600}
+    assert modes == {_name("GPU-1"): 0o666, _note("GPU-1"): 0o644, "guard": 0o600}
     assert stat.S_IMODE(os.stat(home).st_mode) == 0o755
     os.close(lease)
 
 
 def test_strange_uuids_stay_inside(parent):
-    lease = Leases((parent,)).acquire("../../etc/x\udcff")
-    assert sorted(os.listdir(home_of(parent))) == sorted([_name("../../etc/x\udcff"), "guard"])
+    lease = leases_in(parent).acquire("../../etc/x\udcff")
+    uuid = "../../etc/x\udcff"
+    assert set(os.listdir(home_of(parent))) == {_name(uuid), _note(uuid), "guard"}
     os.close(lease)
