@@ -20,7 +20,8 @@ from typing import NoReturn
 from pathspec import GitIgnoreSpec
 
 from provisioner.errors import UsageError
-from provisioner.pull import PULLED_LIST, read_pulled_list
+from provisioner.pull import PART_SUFFIX, PULLED_LIST, read_pulled_list
+from remote_agent.protocol.snapshot import MAX_DEPTH
 
 GITIGNORE = ".gitignore"
 RIGUPIGNORE = ".rigupignore"
@@ -96,6 +97,13 @@ def refuse_unreadable(error: OSError) -> NoReturn:
     ) from error
 
 
+def _refuse_depth(path: str) -> None:
+    if path.count("/") > MAX_DEPTH:
+        raise UsageError(
+            f"{path[:40]}… lies over {MAX_DEPTH} directories deep", remedy="name it in .gitignore"
+        )
+
+
 class _Chooser:
     """Decides about each path; remembers what it left out."""
 
@@ -121,7 +129,8 @@ class _Chooser:
         return reason is None
 
     def takes(self, path: str) -> bool:
-        if path.rpartition("/")[2] == PULLED_LIST:
+        name = path.rpartition("/")[2]
+        if name == PULLED_LIST or name.endswith(PART_SUFFIX):
             return False
         reason = self._objection(path)
         if reason is None and not self._is_wanted(path):
@@ -223,12 +232,14 @@ def _walk(root: Path, chosen: _Chooser | None = None) -> Iterator[str]:
         links = [name for name in below if Path(directory, name).is_symlink()]
         if chosen is not None:
             below[:] = [name for name in below if name in links or chosen.enters(prefix + name)]
+        _refuse_depth(prefix)
         yield from (prefix + name for name in (*names, *links))
 
 
 def _git_files(root: Path) -> Iterator[str]:
     """Tracked and untracked files that are not ignored; submodules by the same rule."""
     for name in _git_list(root, "--cached", "--others", "--exclude-standard"):
+        _refuse_depth(name)
         path = root / name
         if path.is_dir() and not path.is_symlink():
             inner = _git_files(path) if (path / ".git").exists() else _walk(path)

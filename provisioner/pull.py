@@ -68,7 +68,6 @@ def pull(agent: PatientAgent, job_id: str, target: Path, progress: Callable[[str
     puller = _Puller(agent, job_id, target, progress)
     for output in sorted(outputs, key=lambda output: output.kind == SYMLINK):
         puller.take(output)
-    puller.note_pulled()
     return puller.result
 
 
@@ -111,6 +110,7 @@ class _Puller:
         self._progress = progress
         self._written: dict[tuple[int, int], str] = {}
         self._parts: dict[Path, list[Path]] = {}
+        self._noted = set(read_pulled_list(target))
 
     def take(self, output: OutputFile) -> None:
         try:
@@ -131,20 +131,21 @@ class _Puller:
         else:
             self.result.files.append(path)
 
-    def note_pulled(self) -> None:
-        """Remember what was pulled, so that it is never taken for code."""
-        if not self.result.files:
+    def _note_pulled(self, output: OutputFile) -> None:
+        """Before the file is there: whatever ends this pull, it is never taken for code."""
+        if output.path in self._noted:
             return
-        listed = self._target / PULLED_LIST
-        known = set(read_pulled_list(self._target))
-        known |= {path.relative_to(self._target).as_posix() for path in self.result.files}
-        temporary = listed.with_name(f"{PULLED_LIST}{PART_SUFFIX}")
-        with _writing(self._target):
-            temporary.write_text("".join(f"{json.dumps(path)}\n" for path in sorted(known)))
-            temporary.replace(listed)
+        self._noted.add(output.path)
+        with _opened(self._target / PULLED_LIST) as listed:
+            end = listed.seek(0, os.SEEK_END)
+            listed.seek(max(0, end - 1))
+            torn = listed.read(1) not in (b"", b"\n")  # an earlier pull was killed in mid-line
+            line = json.dumps(output.path).encode("ascii") + b"\n"
+            listed.write(b"\n" + line if torn else line)
 
     def _file(self, output: OutputFile, path: Path) -> None:
         if _is_current(path, output):
+            self._note_pulled(output)
             return
         if path.is_dir() and not path.is_symlink():
             raise _LeftOut(f"{path} is a directory here")
@@ -162,6 +163,7 @@ class _Puller:
                 continue
             modified_ns = read_identity(identity).modified_ns
             os.utime(partial, ns=(modified_ns, modified_ns))
+            self._note_pulled(output)
             partial.replace(path)
             status = path.stat()
             self._written[status.st_dev, status.st_ino] = output.path
@@ -220,15 +222,18 @@ class _Puller:
     def _verify(self, name: str, file: BinaryIO, identity: str, holes: Sequence[range]) -> None:
         """Compare segment by segment; one that lies on no disk on either side needs none. The last
         answer tells that the file is still the same one."""
-        size = read_identity(identity).size
-        for start in range(0, size + 1, SEGMENT):
-            length = min(SEGMENT, size - start)
-            is_last = start + length == size
-            if not is_last and any(start in hole and start + length <= hole.stop for hole in holes):
+        size, start = read_identity(identity).size, 0
+        last = max(0, (size - 1) // SEGMENT * SEGMENT)
+        while start <= last:
+            hole_end = next((hole.stop for hole in holes if start in hole), start)
+            if start < last and (skipped := (hole_end - start) // SEGMENT * SEGMENT):
+                start = min(last, start + skipped)
                 continue
+            length = min(SEGMENT, size - start)
             told = self._hash(name, start, length)
             if told.identity != identity or told.sha256 != _hash(file, start, length):
                 raise _Changed(told.identity)
+            start += SEGMENT
 
     def _ask(self, question: Callable[[AgentClient], T]) -> T:
         try:
@@ -244,6 +249,7 @@ class _Puller:
             raise _LeftOut(f"a symlink that leads outside: {destination!r}")
         if path.is_symlink():
             if os.readlink(path) == destination:
+                self._note_pulled(output)
                 return
         elif path.exists():
             raise _LeftOut(f"a symlink, and {path} is something else here")
@@ -251,6 +257,7 @@ class _Puller:
         temporary = _partial(path, destination)
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(destination)
+        self._note_pulled(output)
         temporary.replace(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from provisioner.code_selection import IGNORED, PULLED, SECRET, Selection, select_code
 from provisioner.errors import UsageError
 from provisioner.pull import PULLED_LIST
+from remote_agent.tree_removal import remove_tree
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +140,25 @@ def test_the_revision_tells_changes(tmp_path: Path) -> None:
     assert len(clean) == 40
     write(tmp_path, {"train.py": "2"})
     assert select_code(tmp_path).revision == f"{clean}+changes"
+
+
+def test_the_half_of_a_pulled_file_is_no_code(root: Path) -> None:
+    write(root, {"train.py": "", "outputs/job/.0123-4567.rigup-part": "half"})
+    assert select_code(root).names == ("train.py",)
+
+
+def test_directories_without_end_are_refused_with_a_remedy(root: Path) -> None:
+    place = os.open(root, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("d", dir_fd=place)
+        below = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=place))
+    os.close(place)
+    try:
+        with pytest.raises(UsageError, match="directories deep") as raised:
+            select_code(root)
+    finally:
+        remove_tree(str(root / "d"))  # too deep for pytest's own removal
+    assert ".gitignore" in str(raised.value.remedy)

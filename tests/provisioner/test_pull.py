@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -369,3 +370,43 @@ class TestLocalPath:
             return
         assert Path(os.path.normpath(path)).is_relative_to(target)
         assert path != target
+
+
+class TestListOfPulledFiles:
+    def test_it_names_what_came_before_the_pull_broke_off(self, tmp_path: Path) -> None:
+        def breaks(count: int) -> None:
+            if count >= 2:
+                raise ConnectionLost("lost")
+
+        agent = OutputAgent({"a": File(b"x"), "b": File(DATA)}, before_read=breaks)
+        with pytest.raises(ConnectionLost):
+            bring(agent, tmp_path)
+        assert (tmp_path / "a").exists()
+        assert list(read_pulled_list(tmp_path)) == ["a"]
+
+    def test_a_line_that_was_cut_off_spoils_no_other(self, tmp_path: Path) -> None:
+        (tmp_path / PULLED_LIST).write_text('"old"\n"cut o')
+        bring(OutputAgent({"a": File(b"x"), "b": File(b"y")}), tmp_path)
+        bring(OutputAgent({"a": File(b"x"), "b": File(b"y")}), tmp_path)
+        assert list(read_pulled_list(tmp_path)) == ["old", "a", "b"]
+
+
+@pytest.mark.parametrize("segments", [1, 2, 3, 1 << 35])
+def test_a_hole_of_any_size_is_compared_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: int
+) -> None:
+    asked: list[int] = []
+    size = segments * pull_module.SEGMENT
+    identity = f"7:1:{size}:0:0"
+
+    class Sparse(OutputAgent):
+        def hash_output(self, job_id: str, path: str, offset: int, length: int) -> OutputHash:
+            asked.append(offset)
+            return OutputHash(hashlib.sha256(bytes(length)).hexdigest(), identity)
+
+    patient = PatientAgent(lambda: Sparse({}))  # type: ignore[arg-type, return-value]
+    puller = pull_module._Puller(patient, JOB, tmp_path, lambda text: None)
+    digest = hashlib.sha256(bytes(pull_module.SEGMENT)).hexdigest()
+    monkeypatch.setattr(pull_module, "_hash", lambda file, start, length: digest)
+    puller._verify("zeros", io.BytesIO(), identity, [range(size)])
+    assert asked == [size - pull_module.SEGMENT]
