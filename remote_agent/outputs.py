@@ -12,15 +12,13 @@ from typing import Any, Dict, Iterator, List, Sequence, Tuple
 from remote_agent.faults import AgentFault
 from remote_agent.layout import JobPaths
 from remote_agent.protocol.job import JobSpec
-from remote_agent.protocol.snapshot import SKIPPED, SYMLINK, OutputFile
+from remote_agent.protocol.snapshot import MAX_DEPTH, SKIPPED, SYMLINK, OutputFile
 from remote_agent.sha import sha256
 from remote_agent.tasks import Steps, Wait
 from remote_agent.workspace import working_directory
 
 MAX_CHUNK = 4 << 20
 PAGE = 10000
-MAX_DEPTH = 200
-"""Directories in directories. A path of more could not be opened on most systems (PATH_MAX)."""
 CONFINED = os.O_NOFOLLOW | os.O_CLOEXEC
 
 KINDS = (
@@ -119,7 +117,10 @@ def identity(status: os.stat_result) -> str:
 
 
 def _walk(root: str) -> Iterator[OutputFile]:
-    stack = [iter(_entries(root))]
+    try:
+        stack = [iter(_entries(root))]
+    except (FileNotFoundError, NotADirectoryError):
+        return  # the program removed its own outputs directory
     names: List[str] = []
     while stack:
         entry = next(stack[-1], None)

@@ -54,13 +54,16 @@ def own_variables(spec: JobSpec, paths: JobPaths, gpus: Sequence[Gpu]) -> Dict[s
 
 def _link_outputs(directory: str, paths: JobPaths) -> None:
     """``outputs`` in the working directory leads to the job's own. What the code has there is
-    moved into it first, so the program finds it, and what it writes is kept."""
+    moved into it first, so the program finds it, and what it writes is kept. A symlink of the code
+    in this place is replaced: results would land where nobody looks for them."""
     if not os.path.isdir(directory):
         raise CouldNotStart(
             "the code has no directory %s" % os.path.relpath(directory, paths.work),
             "start the job from a directory that is part of the code",
         )
     link = os.path.join(directory, "outputs")
+    if os.path.islink(link):
+        os.unlink(link)
     if os.path.isdir(link) and not os.path.islink(link):
         for name in os.listdir(link):
             if not os.path.lexists(os.path.join(paths.outputs, name)):

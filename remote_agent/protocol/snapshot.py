@@ -9,6 +9,10 @@ from typing import Iterable, Optional, Sequence
 
 from remote_agent.protocol.values import ProtocolError, Value, check_count
 
+MAX_DEPTH = 200
+"""Directories in directories, of code and of outputs. Deeper paths could not be opened on most
+systems (PATH_MAX)."""
+
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -79,6 +83,8 @@ def check_path(path: object) -> None:
         raise ProtocolError("bad path %.200r" % (path,))
     if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
         raise ProtocolError("%.200r is not a plain relative path" % path)
+    if path.count("/") > MAX_DEPTH:
+        raise ProtocolError("%r... lies over %d directories deep" % (path[:40], MAX_DEPTH))
 
 
 def _check_entry(entry: SnapshotEntry) -> None:

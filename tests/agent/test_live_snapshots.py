@@ -48,6 +48,14 @@ def test_a_snapshot_may_have_its_own_outputs(agent, shell, finished, bench):
     assert agent.read_log("job-own", 0).data == b"mine"
 
 
+@pytest.mark.parametrize("target", ["results", "/nowhere/results"])
+def test_results_are_kept_where_the_code_has_a_link(agent, shell, finished, bench, target):
+    snapshot = put(agent, {"results/old": b"old"}, {"outputs": target})
+    agent.submit(shell("job-linked", "echo new > outputs/new", snapshot=snapshot))
+    assert finished(agent, "job-linked").state == "succeeded"
+    assert [found.path for found in agent.list_outputs("job-linked")] == ["new"]
+
+
 def test_only_what_is_missing_travels(agent):
     put(agent, {"a": b"one", "b": b"two"})
     absent = agent.missing_blobs([digest(b"one"), digest(b"three"), digest(b"three")])

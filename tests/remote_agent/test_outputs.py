@@ -135,3 +135,7 @@ def test_a_directory_in_the_place_of_the_link_counts_as_well(tmp_path):
     assert [found.path for found in list_outputs(roots)] == ["a", "b"]
     assert read_output(roots, "a", 0, 9)[1] == b"outputs"
     assert read_output(roots, "b", 0, 9)[1] == b"work"
+
+
+def test_outputs_that_the_program_removed_are_none(tmp_path):
+    assert page_of_outputs([str(tmp_path / "gone")], "") == ([], False)

@@ -43,6 +43,7 @@ def test_good_listing_in_any_order_is_the_same():
         [entry("a", size=-1)],
         [SnapshotEntry("a", target="")],
         [entry(7)],
+        [entry("d/" * 1100 + "f")],
     ],
 )
 def test_bad_listings_are_refused(entries):
