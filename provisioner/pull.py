@@ -120,6 +120,7 @@ class _Puller:
                     raise _LeftOut("rigup keeps files of this name itself")
                 if output.kind == SKIPPED:
                     raise _LeftOut(output.reason or "it cannot be read")
+                self._make_room(output.path)
                 if output.kind == SYMLINK:
                     self._link(output, path)
                 else:
@@ -170,6 +171,19 @@ class _Puller:
             self._progress(f"{output.path} ({status.st_size} bytes)")
             return
         raise _LeftOut("it changes all the time; pull it again later")
+
+    def _make_room(self, name: str) -> None:
+        """What is a directory on the host now may have been pulled as a symlink to another one,
+        whose files must not be overwritten."""
+        *directories, _ = name.split("/")
+        for depth in range(len(directories)):
+            place = "/".join(directories[: depth + 1])
+            path = self._target / place
+            if not path.is_symlink():
+                continue
+            if place not in self._noted:
+                raise _LeftOut(f"{path} is a symlink here")
+            path.unlink()
 
     def _clear_old_parts(self, path: Path, identity: str) -> None:
         """Of another version of this file, from a pull that broke off."""

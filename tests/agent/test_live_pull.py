@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -105,3 +106,33 @@ def test_what_arrives_is_what_lies_there(outputs: Path, bring) -> None:  # type:
     assert (target / "sparse").stat().st_size == (1 << 30) + 3
     assert (target / "sparse").stat().st_blocks * 512 < 64 << 20
     assert [path for path, _ in pulled.left_out] == ["fifo"]
+
+
+def test_a_pull_goes_on_whenever_the_agent_is_killed(outputs: Path, bench, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = os.urandom(SIZE)
+    (outputs / "model.bin").write_bytes(data)
+    breaks: list[str] = []
+
+    def connect():  # type: ignore[no-untyped-def]
+        client = bench.connect()
+        process, reads, read = bench.sessions[-1].process, itertools.count(), client.read_output
+
+        def read_some(*words):  # type: ignore[no-untyped-def]
+            if next(reads) == 8:
+                process.kill()
+            return read(*words)
+
+        client.read_output = read_some
+        return client
+
+    patient = PatientAgent(
+        connect,
+        attempts=3,
+        on_break=lambda error, pause: breaks.append(error.message),
+        sleep=lambda pause: None,
+    )
+    with patient:
+        pulled = pull(patient, JOB, tmp_path / "target", lambda text: None)
+    assert pulled.left_out == []
+    assert (tmp_path / "target/model.bin").read_bytes() == data
+    assert len(breaks) >= 3

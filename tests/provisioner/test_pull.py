@@ -391,6 +391,27 @@ class TestListOfPulledFiles:
         assert list(read_pulled_list(tmp_path)) == ["old", "a", "b"]
 
 
+class TestDirectoriesThatWereSymlinks:
+    def latest(self, data: bytes) -> OutputAgent:
+        return OutputAgent({"one/a": File(b"one"), "latest/a": File(data, inode=2)})
+
+    def test_one_that_was_pulled_makes_room(self, tmp_path: Path) -> None:
+        link = OutputFile("latest", 0, 0.0, SYMLINK, "one")
+        bring(OutputAgent({"one/a": File(b"one")}, [link]), tmp_path)
+        assert bring(self.latest(b"two"), tmp_path).left_out == []
+        assert (tmp_path / "one/a").read_bytes() == b"one"
+        assert (tmp_path / "latest/a").read_bytes() == b"two"
+
+    def test_one_of_the_users_own_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "one").mkdir()
+        (tmp_path / "latest").symlink_to("one")
+        pulled = bring(self.latest(b"two"), tmp_path)
+        assert (tmp_path / "latest").is_symlink()
+        assert (tmp_path / "one/a").read_bytes() == b"one"
+        [(path, reason)] = pulled.left_out
+        assert (path, "symlink" in reason) == ("latest/a", True)
+
+
 @pytest.mark.parametrize("segments", [1, 2, 3, 1 << 35])
 def test_a_hole_of_any_size_is_compared_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, segments: int
