@@ -10,7 +10,7 @@
         │
     occupied by now? ──yes──> hold released; refused, naming who
         │ no
-    record it (here and on the host), ask for it
+    record it (here and on the host), look at the GPUs, ask for it: one script on the host
         │
     wait for a new boot id ──too long──> RebootPending, which the next run picks up
         │
@@ -29,6 +29,8 @@ from provisioner import pending
 from provisioner.actions import run_checked
 from provisioner.command import Command
 from provisioner.errors import (
+    BlockedError,
+    CommandFailed,
     ConnectionLost,
     RebootPending,
     RebootRequired,
@@ -49,9 +51,13 @@ BOOT_TIMEOUT_S = 180
 GOING_DOWN_S = 60.0
 """A host that still has its old boot id so long after it was asked does not reboot any more."""
 
+IN_USE = 75
 ASK = r"""
 set -eu
 umask 022
+used=$(timeout 20 nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null |
+  grep -x '[0-9][0-9]*' | head -n 8 | tr '\n' ' ') || true
+[ -z "$used" ] || { echo "$used"; exit 75; }
 mkdir -p "$(dirname "$1")"
 printf '%s\n' "$2" > "$1.new"
 sync "$1.new"
@@ -66,10 +72,11 @@ HOLD = r"""
 set -eu
 umask 022
 mkdir -p "$(dirname "$1")"
-printf '%s\n' "$2" > "$1.new"
+printf '%s, by %s\n' "$2" "${SUDO_USER:-root}" > "$1.new"
 mv -f "$1.new" "$1"
 """
 RELEASE = 'rm -f -- "$1"'
+"""Also after a host did not go down: its jobs need not wait for the hold to grow old."""
 BOOT_ID = Command.of("cat", "/proc/sys/kernel/random/boot_id", timeout_s=PROBE_TIMEOUT_S)
 WHEN_STARTED = Command.of(
     *("timeout", str(BOOT_TIMEOUT_S), "systemctl", "is-system-running", "--wait"),
@@ -160,8 +167,8 @@ class Reboots:
         self._wait(asked)
 
     def settle(self, asked: PendingReboot) -> None:
-        """The reboot is over: nobody needs the record any more."""
-        run_checked(self._transport, Command.of("rm", "-f", PATH, sudo=True))
+        """The reboot is over: nobody needs the record any more, and jobs may start."""
+        run_checked(self._transport, Command.of("rm", "-f", PATH, HOLD_PATH, sudo=True))
         pending.forget(self._host.name)
 
     def _refuse_loop(self, step: str, reason: str) -> None:
@@ -198,19 +205,33 @@ class Reboots:
             self._sleep(HOLD_SETTLES_S)
             require_idle(self._host, self._transport, step, sudo=self._sudo)
         except BaseException:
-            with suppress(RigupError):
-                self._transport.run(Command.sh(RELEASE, HOLD_PATH, sudo=True))
+            self._release()
             raise
+
+    def _release(self) -> None:
+        with suppress(RigupError):
+            self._transport.run(Command.sh(RELEASE, HOLD_PATH, sudo=True))
 
     def _ask(self, asked: PendingReboot) -> None:
         self._tell("rebooting")
         pending.remember(self._host.name, asked)
+        command = Command.sh(ASK, PATH, asked.to_json(), sudo=True)
         try:
-            run_checked(self._transport, Command.sh(ASK, PATH, asked.to_json(), sudo=True))
+            result = self._transport.run(command)
+            if result.exit_code == IN_USE:
+                raise BlockedError(
+                    f"{asked.step} needs a reboot, and GPU processes have just started: "
+                    f"{result.text.strip()[:200]}",
+                    host=self._host.name,
+                    remedy="wait until they are done, or stop them; then provision again",
+                )
+            if not result.ok:
+                raise CommandFailed(result, host=self._host.name)
         except ConnectionLost:
             pass  # it went down before it could say so
         except BaseException:
             pending.forget(self._host.name)
+            self._release()
             raise
 
     def _wait(self, asked: PendingReboot) -> None:

@@ -17,7 +17,9 @@ from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.processes import Identity, boot_id, find_supervisor, identify, is_alive
 from remote_agent.protocol.job import DAMAGED, FINAL, RUNNING, STARTING
+from remote_agent.reboot_hold import reboot_is_due
 from remote_agent.runtimes.base import Gpu
+from remote_agent.starter import start_dispatcher
 from remote_agent.state_file import reserve
 from remote_agent.store import JobStore
 from remote_agent.supervisor import IGNORED, STOP_NOW, WAKING, Supervisor, guarded
@@ -27,7 +29,8 @@ from remote_agent.wakeup import wake_dispatcher
 def supervise(
     layout: Layout, job_id: str, gpus: Sequence[Gpu] = (), leases: Sequence[int] = ()
 ) -> None:
-    """Run a queued job to its end. Returns at once when somebody else has claimed it.
+    """Run a queued job to its end. Returns at once when somebody else has claimed it, or when the
+    host is about to reboot, which has looked for jobs already.
 
     ``leases``: the inherited descriptors that reserve ``gpus``; the program has copies. They are
     closed as soon as nothing of the job runs.
@@ -35,6 +38,9 @@ def supervise(
     _take_signals()
     store = JobStore(layout)
     cgroup = make_cgroup(job_id)
+    if reboot_is_due():
+        start_dispatcher(layout)
+        return
     try:
         store.transition(
             job_id,

@@ -300,6 +300,8 @@ class Dispatcher:
             self._next_reading = self._clock() + TROUBLE_ROUND_S
             self._complaints.say("no job can start: %s" % problem)
             return
+        if self._on_hold():
+            return
         attempts = self._attempts[record.job_id] = self._attempts.get(record.job_id, 0) + 1
         if attempts >= MAX_ATTEMPTS:
             self._refuse(

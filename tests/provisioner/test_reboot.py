@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from provisioner.command import Command, Result
 from provisioner.errors import (
     AuthError,
     BlockedError,
+    CommandFailed,
     ConnectError,
     ConnectionLost,
     HostKeyChanged,
@@ -30,7 +33,7 @@ from provisioner.errors import (
 from provisioner.facts import OS, PACKAGES, Facts
 from provisioner.facts.pending import PATH, PendingReboot
 from provisioner.host_job import Job
-from provisioner.reboot import HOLD_PATH, RebootPolicy
+from provisioner.reboot import ASK, HOLD_PATH, IN_USE, RebootPolicy
 from provisioner.report import HostReport
 from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied, Step
@@ -63,6 +66,7 @@ class Machine(ScriptedHost):
     asked: int = 0
     up_at: float = 0.0
     holds: list[str] = field(default_factory=list)
+    refuses: tuple[int, bytes] | None = None
 
     def __post_init__(self) -> None:
         self.answers |= {"cat": self._boot_id, "rm": self._forget}
@@ -81,7 +85,7 @@ class Machine(ScriptedHost):
         self.sections.setdefault("occupants", "boot|boot1\n")
         if command.words[:2] == ("sh", "-c") and "systemctl reboot" in command.words[2]:
             return self._reboot(command)
-        if HOLD_PATH in command.words:
+        if HOLD_PATH in command.words and command.words[0] == "sh":
             assert command.sudo
             self.holds.append("released" if "rm -f" in command.words[2] else "set")
             return Result(command, 0)
@@ -89,6 +93,8 @@ class Machine(ScriptedHost):
 
     def _reboot(self, command: Command) -> Result:
         assert command.sudo
+        if self.refuses is not None:
+            return Result(command, *self.refuses)
         self.asked += 1
         self.record = command.words[5]
         if self.goes_down:
@@ -100,7 +106,7 @@ class Machine(ScriptedHost):
         return Result(command, 0, f"boot{self.boot}\n".encode())
 
     def _forget(self, command: Command) -> Result:
-        assert command.words == ("rm", "-f", PATH)
+        assert command.words == ("rm", "-f", PATH, HOLD_PATH)
         self.record = ""
         return Result(command, 0)
 
@@ -253,6 +259,40 @@ def test_no_job_starts_between_the_last_look_and_the_reboot() -> None:
     run(machine)
     assert machine.asked == 1
     assert machine.holds == ["set"]  # the boot empties /run
+
+
+@pytest.mark.parametrize(
+    ("refuses", "error", "told"),
+    [
+        ((IN_USE, b"4711 4712 \n"), BlockedError, "GPU processes have just started: 4711 4712"),
+        ((1, b""), CommandFailed, "1"),
+    ],
+)
+def test_the_very_script_that_reboots_looks_once_more(
+    refuses: tuple[int, bytes], error: type[Exception], told: str
+) -> None:
+    machine = Machine(refuses=refuses)
+    report, _ = run(machine)
+    assert isinstance(report.error, error)
+    assert told in report.error.message
+    assert machine.holds == ["set", "released"]
+    assert pending.recall("gpu01") is None
+
+
+@pytest.mark.parametrize(("apps", "code"), [("4711\n4712\n", IN_USE), ("No devices\n", 0), ("", 0)])
+def test_the_script_that_reboots_asks_the_driver(tmp_path: Path, apps: str, code: int) -> None:
+    for name, body in (("nvidia-smi", f"printf %s '{apps}'; exit 9"), ("setsid", "echo down")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    record = tmp_path / "below" / "record"
+    done = subprocess.run(
+        ["sh", "-c", ASK, "sh", str(record), "{}"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+    )
+    assert done.returncode == code, done.stderr
+    assert record.exists() == (code == 0)
+    assert done.stdout == (b"4711 4712 \n" if code else b"")
 
 
 @pytest.mark.parametrize(

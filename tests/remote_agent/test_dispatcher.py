@@ -501,3 +501,15 @@ def test_no_job_starts_while_the_host_is_about_to_reboot(host, gpus):
     held[0] = False
     host.dispatcher.round()
     assert list(host.started) == ["job-a"]
+
+
+def test_a_supervisor_that_gave_up_for_a_reboot_is_no_failure(host):
+    """The hold came between the dispatcher's look and the supervisor's."""
+    looks = [False]
+    host.dispatcher._on_hold = lambda: looks.pop(0) if looks else True
+    host.comes_up = False
+    host.submit("job-a", 1)
+    for _ in range(module.MAX_ATTEMPTS + 1):
+        looks.append(False)
+        host.dispatcher.round()
+    assert host.store.record("job-a").state == QUEUED
