@@ -9,9 +9,10 @@ by ``Connection.run``.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
-import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,15 +21,17 @@ import paramiko
 
 from inventory import Host
 from provisioner.command import Command, Result, Secret
-from provisioner.errors import CommandFailed, ConnectError
+from provisioner.errors import CommandFailed, CommandTimeout, ConnectError, TransportError
 from provisioner.transport.base import OutputSink, Session
+from provisioner.transport.deadline import Deadline, Watch, watched
 from provisioner.transport.jumps import before, check_length
 from provisioner.transport.known_hosts import pinned_keys
 from provisioner.transport.login_shell import for_any_shell
 from provisioner.transport.ssh_client import new_client, new_link
 from provisioner.transport.ssh_errors import Translated, TunnelRefused
 from provisioner.transport.ssh_exchange import (
-    WRITE_TIMEOUT_S,
+    BEGIN_TIMEOUT_S,
+    CLOSE_TIMEOUT_S,
     ChannelSession,
     Exchange,
     begin,
@@ -39,6 +42,10 @@ from provisioner.transport.target import Target, resolve
 from provisioner.transport.upload import get_command, put_command
 
 KEEPALIVE_S = 15
+LOGIN_PHASES = 3
+"""Key exchange, and two answers to keys: each may take the host's connect timeout."""
+GRACE_S = 2.0
+"""What ends by its own time limit gets so much longer before the connection is broken."""
 
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
@@ -65,6 +72,8 @@ class SshTransport:
         self._lock = threading.Lock()
         self._connection: fabric.Connection | None = None
         self._gateway: SshTransport | None = None
+        self._socket: socket.socket | None = None
+        self._is_cut = False
 
     @property
     def host_name(self) -> str:
@@ -72,14 +81,13 @@ class SshTransport:
 
     def run(self, command: Command, *, on_output: OutputSink | None = None) -> Result:
         channel = self._channel()
-        timeout = command.timeout_s or self._host.command_timeout_s
-        deadline = time.monotonic() + timeout
-        try:
-            return Exchange(self.host_name, channel, command, on_output, deadline).run(
-                self._sudo_password
-            )
-        finally:
-            close_channel(channel)
+        timeout_s = command.timeout_s or self._host.command_timeout_s
+        exchange = Exchange(self.host_name, channel, command, on_output, Deadline(timeout_s))
+        with self._watch_link(timeout_s + GRACE_S):
+            try:
+                return exchange.run(self._sudo_password)
+            finally:
+                close_channel(channel)
 
     def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:
         self._check(self.run(put_command(data, path, mode=mode)))
@@ -88,23 +96,21 @@ class SshTransport:
         return self._check(self.run(get_command(path))).stdout
 
     def open_session(self, command: Command) -> Session:
-        channel, patience_s = self._channel(), self._patience_s
-        begin(channel, for_any_shell(command.render()), self.host_name, patience_s)
-        return ChannelSession(channel, self.host_name, write_timeout_s=patience_s)
-
-    @property
-    def _patience_s(self) -> float:
-        """How long the host may take to begin a program, or take nothing that it is sent."""
-        return min(WRITE_TIMEOUT_S, self._host.command_timeout_s)
+        channel = self._channel()
+        patience_s = min(BEGIN_TIMEOUT_S, self._host.command_timeout_s)
+        with self._watch_link(patience_s + GRACE_S):
+            begin(channel, for_any_shell(command.render()), self.host_name, patience_s)
+        return ChannelSession(channel, self.host_name, self._watch_link, write_timeout_s=patience_s)
 
     def open_tunnel(self, address: str, port: int) -> paramiko.Channel:
         """A byte stream to ``address:port`` as seen from the host.
 
         Raises TunnelRefused where the host gets no connection there.
         """
-        with Translated(self.host_name):
+        link = self._transport()
+        with self._watch_link(self._host.connect_timeout_s + GRACE_S), Translated(self.host_name):
             try:
-                return self._transport().open_channel(
+                return link.open_channel(
                     "direct-tcpip",
                     (address, port),
                     ("127.0.0.1", 0),
@@ -118,8 +124,10 @@ class SshTransport:
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is not None:
-                connection.client.close()
+                with self._watch_link(CLOSE_TIMEOUT_S):
+                    connection.client.close()
             self._drop_gateway()
+            self._socket = None
 
     def _drop_gateway(self) -> None:
         gateway, self._gateway = self._gateway, None
@@ -128,7 +136,7 @@ class SshTransport:
 
     def is_active(self) -> bool:
         connection = self._connection
-        return connection is not None and bool(connection.is_connected)
+        return connection is not None and not self._is_cut and bool(connection.is_connected)
 
     def _check(self, result: Result) -> Result:
         if not result.ok:
@@ -136,8 +144,35 @@ class SshTransport:
         return result
 
     def _channel(self) -> paramiko.Channel:
-        with Translated(self.host_name):
-            return self._transport().open_session(timeout=self._host.connect_timeout_s)
+        link = self._transport()
+        with self._watch_link(self._host.connect_timeout_s + GRACE_S), Translated(self.host_name):
+            return link.open_session(timeout=self._host.connect_timeout_s)
+
+    @contextmanager
+    def _watch_link(self, within_s: float) -> Iterator[Watch]:
+        """Break the connection where the body takes longer, so that it ends: a host that takes
+        nothing from the network any more holds up every call of Paramiko, without limit."""
+        with watched(within_s, self._cut) as watch:
+            try:
+                yield watch
+            except TransportError as error:
+                if not watch.is_late:
+                    raise
+                raise CommandTimeout(
+                    "the host stopped reading from the network",
+                    host=self.host_name,
+                    remedy="look at the network and the host's load, then try again",
+                ) from error
+
+    def _cut(self) -> None:
+        """Break the connection, whoever uses it, without waiting for anything. From any thread."""
+        self._is_cut = True  # Paramiko's own thread takes a moment to see it
+        gateway, sock = self._gateway, self._socket
+        if gateway is not None:
+            gateway._cut()
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
@@ -149,10 +184,12 @@ class SshTransport:
             return transport
 
     def _connect(self, target: Target) -> fabric.Connection:
+        self._is_cut = False
         sock = self._open_socket(target)
         connection = new_client(target, sock, asked_for=self._asked_for)
+        limit_s = LOGIN_PHASES * target.connect_timeout_s
         try:
-            with self._opening(target, sock):
+            with self._watch_link(limit_s), self._opening(target, sock):
                 connection.open()
         except BaseException:
             connection.client.close()
@@ -168,7 +205,8 @@ class SshTransport:
         """
         target = resolve(self._host)
         sock = self._open_socket(target)
-        with closing(sock), self._opening(target, sock):
+        limit_s = LOGIN_PHASES * target.connect_timeout_s
+        with self._watch_link(limit_s), closing(sock), self._opening(target, sock):
             link = new_link(sock, pinned_keys(target))
             with closing(link):
                 link.start_client(timeout=target.connect_timeout_s)
@@ -186,8 +224,10 @@ class SshTransport:
             return self._open_gateway(jump)._way_to(target)
         with Translated(self.host_name, target):
             if target.proxy_command:
-                return ProxySocket(target.proxy_command)
-            return open_tcp(target.address, target.port, target.connect_timeout_s)
+                self._socket = ProxySocket(target.proxy_command)
+            else:
+                self._socket = open_tcp(target.address, target.port, target.connect_timeout_s)
+            return self._socket
 
     def _open_gateway(self, jump: Host) -> SshTransport:
         self._gateway = gateway = SshTransport(jump)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
 from provisioner.errors import AuthError
+from provisioner.transport.deadline import Deadline
 from provisioner.transport.identities import public_key
 from provisioner.transport.target import Target
 
@@ -25,7 +27,7 @@ class KeysOnly:
 
     def authenticate(self, transport: paramiko.Transport) -> None:
         """Raises AuthError that names every key and what became of it."""
-        agent = _agent()
+        agent = self._agent()
         try:
             for key in self._keys(agent.get_keys() if agent else ()):
                 if self._is_accepted(transport, key):
@@ -69,6 +71,7 @@ class KeysOnly:
             self._tried.append(f"{path} ({reason})")
 
     def _is_accepted(self, transport: paramiko.Transport, key: paramiko.PKey) -> bool:
+        deadline = Deadline(self._target.connect_timeout_s)
         try:
             still_wanted = transport.auth_publickey(self._target.user, key)
         except paramiko.BadAuthenticationType as error:
@@ -78,11 +81,23 @@ class KeysOnly:
             if not transport.is_active():
                 tried = ", ".join(self._tried)
                 raise self._failure(f"the host hung up after these keys: {tried}") from error
+            if deadline.has_passed:
+                raise self._failure(f"no answer in time to {self._tried[-1]}") from error
             return False
         if still_wanted:
             wanted = ", ".join(still_wanted)
             raise self._failure(f"the host wants more than a key: {wanted}")
         return True
+
+    def _agent(self) -> paramiko.Agent | None:
+        """The SSH agent; None where what answers is none, or nothing answers in time."""
+        try:
+            return _PatientAgent(self._target.connect_timeout_s)
+        except TimeoutError:
+            self._tried.append("the SSH agent (it does not answer)")
+        except paramiko.SSHException:
+            pass
+        return None
 
     def _failure(self, reason: str) -> AuthError:
         if not self._tried:
@@ -95,12 +110,20 @@ class KeysOnly:
         )
 
 
-def _agent() -> paramiko.Agent | None:
-    """The SSH agent; None where what answers is none."""
-    try:
-        return paramiko.Agent()
-    except paramiko.SSHException:
-        return None
+class _PatientAgent(paramiko.Agent):
+    """Paramiko waits without limit for an agent, such as one that is forwarded over a dead link."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        super().__init__()
+
+    def _connect(self, conn: Any) -> None:
+        conn.settimeout(self._limit_s)
+        try:
+            super()._connect(conn)  # type: ignore[misc]
+        except BaseException:
+            conn.close()
+            raise
 
 
 def _name(key: paramiko.AgentKey) -> str:

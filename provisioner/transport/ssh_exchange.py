@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import select
-import threading
-import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 
 import paramiko
 
 from provisioner.command import Command, Result, Secret
 from provisioner.errors import CommandTimeout, ConnectionLost, SudoError
 from provisioner.transport.base import OutputSink
+from provisioner.transport.deadline import Deadline, Watch, watched
 from provisioner.transport.login_shell import for_any_shell
 from provisioner.transport.output import OutputBuffer
 from provisioner.transport.ssh_errors import Translated, connection_lost
@@ -21,16 +21,18 @@ CHUNK = 65536
 STDERR_KEPT = 8192
 STDIN_RETRY_S = 0.01
 EXIT_POLL_S = 0.1
-WRITE_TIMEOUT_S = 30.0
+CLOSE_TIMEOUT_S = 2.0
+BEGIN_TIMEOUT_S = 30.0
+"""How long a host may take to start a program, or a program to read what it is sent."""
 MIN_RATE = 8192
 """Bytes per second, below which sending to a program counts as hanging."""
 
+WatchLink = Callable[[float], AbstractContextManager[Watch]]
+"""Makes a context that breaks the whole connection where its body takes longer (in seconds)."""
+
 
 class Exchange:
-    """One command's run on one channel: streams both ways until its exit status.
-
-    ``deadline`` is in seconds of ``time.monotonic``.
-    """
+    """One command's run on one channel: streams both ways until its exit status."""
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Exchange:
         channel: paramiko.Channel,
         command: Command,
         on_output: OutputSink | None,
-        deadline: float,
+        deadline: Deadline,
     ) -> None:
         self._host_name = host_name
         self._channel = channel
@@ -56,8 +58,8 @@ class Exchange:
         if self._command.sudo:
             self._sudo = SudoDialogue(password, self._channel.sendall)
             line = self._sudo.wrap(self._command)
-        left = self._deadline - time.monotonic()
-        begin(self._channel, for_any_shell(line), self._host_name, left)
+        begin_s = min(BEGIN_TIMEOUT_S, self._deadline.left())
+        begin(self._channel, for_any_shell(line), self._host_name, begin_s)
         with Translated(self._host_name):
             while not self._ended():
                 self._feed_stdin()
@@ -72,8 +74,8 @@ class Exchange:
         )
 
     def _wait(self) -> None:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
+        left = self._deadline.left()
+        if not left:
             raise CommandTimeout(
                 f"`{self._command}` did not end in time",
                 host=self._host_name,
@@ -142,28 +144,18 @@ class Exchange:
 def begin(channel: paramiko.Channel, line: str, host_name: str, within_s: float) -> None:
     """Start ``line`` on the host. Paramiko waits for the answer without limit: here the channel
     is closed after ``within_s`` seconds. Raises CommandTimeout, ConnectionLost."""
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        close_channel(channel)
-
-    watchdog = threading.Timer(max(0.0, within_s), give_up)
-    watchdog.daemon = True
-    watchdog.start()
-    try:
-        with Translated(host_name):
-            channel.exec_command(line)
-    except ConnectionLost as error:
-        if not late.is_set():
-            raise
-        raise CommandTimeout(
-            f"the host did not start the command within {within_s:.3g} s",
-            host=host_name,
-            remedy="look at the host's load and disk, then try again",
-        ) from error
-    finally:
-        watchdog.cancel()
+    with watched(within_s, lambda: close_channel(channel)) as watch:
+        try:
+            with Translated(host_name):
+                channel.exec_command(line)
+        except ConnectionLost as error:
+            if not watch.is_late:
+                raise
+            raise CommandTimeout(
+                f"the host did not start the command within {within_s:.3g} s",
+                host=host_name,
+                remedy="look at the host's load and disk, then try again",
+            ) from error
 
 
 class ChannelSession:
@@ -177,12 +169,14 @@ class ChannelSession:
         self,
         channel: paramiko.Channel,
         host_name: str,
+        watch_link: WatchLink,
         *,
-        write_timeout_s: float = WRITE_TIMEOUT_S,
+        write_timeout_s: float = BEGIN_TIMEOUT_S,
     ) -> None:
         channel.settimeout(write_timeout_s)
         self._channel = channel
         self._host_name = host_name
+        self._watch_link = watch_link
         self._write_timeout_s = write_timeout_s
         self._stderr = b""
 
@@ -204,9 +198,9 @@ class ChannelSession:
                 return data
 
     def write(self, data: bytes) -> None:
-        deadline = time.monotonic() + self._write_timeout_s + len(data) / MIN_RATE
+        deadline = Deadline(self._write_timeout_s + len(data) / MIN_RATE)
         rest = memoryview(data)
-        with Translated(self._host_name):
+        with self._watch_link(self._write_timeout_s) as watch, Translated(self._host_name):
             while rest:
                 try:
                     sent = self._channel.send(rest[:CHUNK].tobytes())
@@ -215,7 +209,8 @@ class ChannelSession:
                 if sent == 0:
                     raise connection_lost(self._host_name)
                 rest = rest[sent:]
-                if rest and time.monotonic() > deadline:
+                watch.renew(self._write_timeout_s)
+                if rest and deadline.has_passed:
                     raise self._takes_nothing()
 
     def _takes_nothing(self) -> CommandTimeout:
@@ -236,7 +231,8 @@ class ChannelSession:
         return code if code >= 0 else None
 
     def close(self) -> None:
-        close_channel(self._channel)
+        with self._watch_link(CLOSE_TIMEOUT_S):
+            close_channel(self._channel)
 
     def _ended_cleanly(self) -> bool:
         transport = self._channel.get_transport()

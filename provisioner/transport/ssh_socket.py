@@ -7,19 +7,45 @@ import socket
 import subprocess
 import threading
 
+from provisioner.transport.deadline import Deadline, within
+
 DEAD_LINK_S = 30
+LEAST_S = 0.05
+"""For one of very many addresses. Zero would mean: do not wait at all."""
 PROXY_ENDS_WITHIN_S = 2.0
 PROXY_SPEAKS_WITHIN_S = 0.5
 COMPLAINT_KEPT = 2048
 
 
 def open_tcp(address: str, port: int, timeout_s: float) -> socket.socket:
-    """A connected socket with Nagle off that gives a dead link up after ``DEAD_LINK_S``."""
-    sock = socket.create_connection((address, port), timeout=timeout_s)
+    """A connected socket with Nagle off that gives a dead link up after ``DEAD_LINK_S``.
+
+    ``timeout_s`` is for the name and all its addresses together. Raises OSError.
+    """
+    sock = _connected(address, port, Deadline(timeout_s))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_LINK_S * 1000)
     return sock
+
+
+def _connected(address: str, port: int, deadline: Deadline) -> socket.socket:
+    """Each address of the name gets its part of the time that is left."""
+    found = within(
+        deadline.left(), lambda: socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    )
+    failure: OSError = TimeoutError("no answer in time")
+    for tried, (family, kind, protocol, _, place) in enumerate(found):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(max(deadline.left() / (len(found) - tried), LEAST_S))
+            sock.connect(place)
+        except OSError as error:
+            sock.close()
+            failure = error
+        else:
+            return sock
+    raise failure
 
 
 class ProxySocket(socket.socket):
