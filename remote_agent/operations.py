@@ -14,6 +14,7 @@ from remote_agent.logs import read_log
 from remote_agent.metrics.sampler import Sampler
 from remote_agent.outputs import hash_output, output_roots, page_of_outputs, read_output
 from remote_agent.processes import boot_id, find_supervisor
+from remote_agent.protocol.codec import MAX_PAYLOAD
 from remote_agent.protocol.job import DAMAGED, QUEUED, STOPPED, JobRecord, JobSpec, Verdict
 from remote_agent.protocol.messages import Event, Request, from_payload, to_payload
 from remote_agent.protocol.snapshot import SnapshotEntry
@@ -277,7 +278,7 @@ def _job_id(request: Request) -> str:
 
 
 def _rows(request: Request) -> List[Any]:
-    rows = from_payload(request.payload)
+    rows = from_payload(request.payload, MAX_PAYLOAD)
     if not isinstance(rows, list):
         raise AgentFault("bad-request", "%s: the payload must be a JSON list" % request.op)
     return rows

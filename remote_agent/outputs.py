@@ -6,19 +6,24 @@ import errno
 import heapq
 import os
 import stat
-from itertools import islice
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 from remote_agent.faults import AgentFault
 from remote_agent.layout import JobPaths
 from remote_agent.protocol.job import JobSpec
-from remote_agent.protocol.snapshot import MAX_DEPTH, SKIPPED, SYMLINK, OutputFile
+from remote_agent.protocol.snapshot import (
+    MAX_DEPTH,
+    OUTPUTS_PAGE,
+    OUTPUTS_PAGE_TEXT,
+    SKIPPED,
+    SYMLINK,
+    OutputFile,
+)
 from remote_agent.sha import sha256
 from remote_agent.tasks import Steps, Wait
 from remote_agent.workspace import working_directory
 
 MAX_CHUNK = 4 << 20
-PAGE = 10000
 CONFINED = os.O_NOFOLLOW | os.O_CLOEXEC
 
 KINDS = (
@@ -41,14 +46,21 @@ def output_roots(spec: JobSpec, paths: JobPaths) -> List[str]:
 
 
 def page_of_outputs(
-    roots: Sequence[str], after: str, limit: int = PAGE
+    roots: Sequence[str], after: str, limit: int = OUTPUTS_PAGE
 ) -> Tuple[List[OutputFile], bool]:
-    """Up to ``limit`` outputs that come after the path ``after`` ("": from the first one), and
-    whether there are more."""
+    """Outputs that come after the path ``after`` ("": from the first one), up to ``limit`` and
+    OUTPUTS_PAGE_TEXT, and whether there are more."""
     start = after.split("/") if after else []
-    following = (found for found in list_outputs(roots) if found.path.split("/") > start)
-    page = list(islice(following, limit + 1))
-    return page[:limit], len(page) > limit
+    page: List[OutputFile] = []
+    length = 0
+    for found in list_outputs(roots):
+        if found.path.split("/") <= start:
+            continue
+        if len(page) >= limit or length >= OUTPUTS_PAGE_TEXT:
+            return page, True
+        page.append(found)
+        length += found.text_length
+    return page, False
 
 
 def list_outputs(roots: Sequence[str]) -> Iterator[OutputFile]:

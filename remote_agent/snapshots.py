@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, Generator, Iterable, Iterator, List, Opt
 from remote_agent.faults import AgentFault, CouldNotStart
 from remote_agent.files import make_private, write_all, write_atomic
 from remote_agent.layout import Layout
+from remote_agent.protocol.codec import MAX_PAYLOAD
 from remote_agent.protocol.messages import from_payload
 from remote_agent.protocol.snapshot import DIGEST, SnapshotEntry, canonical, check_entries
 from remote_agent.protocol.values import ProtocolError
@@ -84,7 +85,7 @@ class SnapshotStore:
 
     def entries(self, digest: str) -> List[SnapshotEntry]:
         with open(self.layout.manifest(_digest(digest)), "rb") as file:
-            return [SnapshotEntry.from_json(row) for row in from_payload(file.read())]
+            return [SnapshotEntry.from_json(row) for row in from_payload(file.read(), MAX_PAYLOAD)]
 
     def materialise(
         self, digest: str, target: str, cancelled: Callable[[], bool] = lambda: False

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from provisioner.agent.footprint import footprint
 from provisioner.agent.link import CALL_TIMEOUT_S, AgentLink
 from provisioner.agent.watch import Watch
 from provisioner.errors import AgentError
@@ -22,9 +23,11 @@ from remote_agent.protocol.messages import (
     rows_from_payload,
     to_payload,
 )
-from remote_agent.protocol.sample import Sample
+from remote_agent.protocol.sample import MAX_SAMPLE, Sample
 from remote_agent.protocol.snapshot import (
     FILE,
+    OUTPUTS_PAGE,
+    OUTPUTS_PAGE_TEXT,
     OutputFile,
     SnapshotEntry,
     canonical,
@@ -34,7 +37,10 @@ from remote_agent.protocol.values import ProtocolError, Value, check_count
 
 LOG_LIMIT = 262144
 OUTPUT_LIMIT = 1 << 20
-MAX_OUTPUTS = 1_000_000
+MAX_LISTING = 150 << 20
+"""Bytes of memory for the list of one job's outputs: some 300,000 files."""
+LOG_ATTEMPTS = 3
+"""For bytes of a log that are said to be there and do not come: the job may have cut it."""
 NUMBER = re.compile(r"-?[0-9]{1,20}")
 PART = 4 << 20
 """Bytes of a blob per message."""
@@ -161,7 +167,10 @@ class AgentClient:
         """All jobs on the host, oldest first."""
         with self._understood():
             reply = self._link.call("jobs")
-            return tuple(JobRecord.from_json(row) for row in rows_from_payload(reply.payload))
+            records = tuple(JobRecord.from_json(row) for row in rows_from_payload(reply.payload))
+        if len({record.job_id for record in records}) < len(records):
+            raise self._nonsense("it lists a job twice")
+        return records
 
     def job(self, job_id: str) -> JobRecord:
         return self._record(self._link.call("job", {"job_id": job_id}), job_id)
@@ -179,7 +188,7 @@ class AgentClient:
 
     def sample(self) -> Sample:
         with self._understood():
-            return Sample.from_json(from_payload(self._link.call("sample").payload))
+            return Sample.from_json(from_payload(self._link.call("sample").payload, MAX_SAMPLE))
 
     def watch(self, interval_s: float = 2.0) -> Watch:
         """Samples every ``interval_s`` seconds and the job list whenever it changes."""
@@ -191,16 +200,25 @@ class AgentClient:
         """Bytes from ``offset`` (negative: from the end), waiting up to ``wait_s`` seconds for
         the first of them; empty when there are none yet, or no more."""
         arguments = {"job_id": job_id, "offset": offset, "limit": limit, "wait_s": wait_s}
-        reply = self._link.call("read_log", arguments, timeout_s=wait_s + self._link.call_timeout_s)
+        for _ in range(LOG_ATTEMPTS):
+            chunk = self._read_log(arguments, wait_s + self._link.call_timeout_s)
+            if (offset >= 0 and chunk.offset != offset) or len(chunk.data) > limit:
+                raise self._nonsense(f"asked for the log from byte {offset}, got {chunk.offset}")
+            if chunk.data or chunk.offset >= chunk.size:
+                return chunk
+        raise self._nonsense(f"a log of {chunk.size} bytes, and none from byte {chunk.offset} on")
+
+    def _read_log(self, arguments: dict[str, Any], timeout_s: float) -> LogChunk:
+        reply = self._link.call("read_log", arguments, timeout_s=timeout_s)
         with self._understood():
             told = LogPlace.from_json(reply.result)
-        if (offset >= 0 and told.offset != offset) or len(reply.payload) > limit:
-            raise self._nonsense(f"asked for the log from byte {offset}, got byte {told.offset}")
-        return LogChunk(told.offset, reply.payload, told.size, self._record(reply, job_id))
+        record = self._record(reply, arguments["job_id"])
+        return LogChunk(told.offset, reply.payload, told.size, record)
 
     def list_outputs(self, job_id: str) -> tuple[OutputFile, ...]:
         """All files below the job's outputs, however many, sorted by name."""
         found: list[OutputFile] = []
+        memory = 0
         while True:
             after = found[-1].path if found else ""
             reply = self._link.call("list_outputs", {"job_id": job_id, "after": after})
@@ -211,10 +229,13 @@ class AgentClient:
                         raise ProtocolError("a file of two sizes")
             self._check_page(after, page)
             found += page
-            if len(found) > MAX_OUTPUTS:
-                raise self._nonsense(f"over {MAX_OUTPUTS:,} output files")
-            if not page or reply.result.get("more") is not True:
+            memory += footprint(page)
+            if memory > MAX_LISTING:
+                raise self._nonsense(f"its list of over {len(found):,} outputs is too large")
+            if reply.result.get("more") is not True:
                 return tuple(found)
+            if not _is_full(page):
+                raise self._nonsense("its list of outputs comes in too many parts")
 
     def _check_page(self, after: str, page: Sequence[OutputFile]) -> None:
         """Pages go on from the last path, so a list always comes to an end."""
@@ -350,6 +371,11 @@ class AgentClient:
             host=self.host_name,
             remedy="provision the host again; if that does not help, do not trust the host",
         )
+
+
+def _is_full(page: Sequence[OutputFile]) -> bool:
+    text = sum(output.text_length for output in page)
+    return len(page) >= OUTPUTS_PAGE or text >= OUTPUTS_PAGE_TEXT
 
 
 def _parts(content: bytes | BinaryIO, offset: int) -> Iterator[tuple[int, bytes, bool]]:

@@ -7,15 +7,17 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from provisioner.agent.footprint import footprint
 from provisioner.agent.link import AgentLink
 from remote_agent.protocol.job import JobRecord
 from remote_agent.protocol.messages import Event, from_payload
-from remote_agent.protocol.sample import Sample
+from remote_agent.protocol.sample import MAX_SAMPLE, Sample
 from remote_agent.protocol.values import ProtocolError, Value
 
 Update = Sample | tuple[JobRecord, ...]
 
-MAX_JOBS = 100_000
+MAX_MEMORY = 48 << 20
+"""Bytes that the job list of one host may take here: some 15,000 jobs."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Watch:
         self._changed = threading.Condition()
         self._updates: deque[Update] = deque()
         self._jobs: dict[str, JobRecord] = {}
+        self._sizes: dict[str, int] = {}
         self._ended = False
         self._closed = False
         self._call = link.begin(
@@ -83,23 +86,25 @@ class Watch:
         self.close()
 
     def _receive(self, event: Event) -> None:
-        told = from_payload(event.payload)
+        update: Update
+        if event.kind == "sample":
+            update = Sample.from_json(from_payload(event.payload, MAX_SAMPLE))
+        else:
+            update = self._merge(JobChanges.from_json(from_payload(event.payload)))
         with self._changed:
-            update: Update
-            if event.kind == "sample":
-                update = Sample.from_json(told)
-            else:
-                update = self._merge(JobChanges.from_json(told))
             self._updates = deque(old for old in self._updates if type(old) is not type(update))
             self._updates.append(update)
             self._changed.notify_all()
 
     def _merge(self, told: JobChanges) -> tuple[JobRecord, ...]:
-        self._jobs.update((record.job_id, record) for record in told.changed)
+        for record in told.changed:
+            self._jobs[record.job_id] = record
+            self._sizes[record.job_id] = footprint(record)
         for job_id in told.removed:
             self._jobs.pop(job_id, None)
-        if len(self._jobs) > MAX_JOBS:
-            raise ProtocolError(f"over {MAX_JOBS:,} jobs on one host")
+            self._sizes.pop(job_id, None)
+        if sum(self._sizes.values()) > MAX_MEMORY:
+            raise ProtocolError(f"a list of {len(self._jobs):,} jobs takes too much memory")
         return tuple(sorted(self._jobs.values(), key=lambda job: job.order))
 
     def _end(self) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, List, Optional, Type, Union
 
 from remote_agent.protocol.codec import Frame, encode
-from remote_agent.protocol.values import ProtocolError, Value, parse_json
+from remote_agent.protocol.values import MAX_JSON, ProtocolError, Value, parse_json
 
 PROTOCOL = 1
 """Raised whenever an older peer could misunderstand; the client then redeploys the agent."""
@@ -101,9 +101,9 @@ def to_payload(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
-def from_payload(payload: bytes) -> Any:
-    """Raises ProtocolError for anything but JSON of a sane size."""
-    return parse_json(payload)
+def from_payload(payload: bytes, most: int = MAX_JSON) -> Any:
+    """Raises ProtocolError for anything but JSON of up to ``most`` bytes."""
+    return parse_json(payload, most)
 
 
 def rows_from_payload(payload: bytes) -> List[Any]:

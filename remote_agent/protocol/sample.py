@@ -12,6 +12,8 @@ MAX_GPUS = 1024
 MAX_PERCENT = 1000
 """Some drivers tell a little more than 100."""
 MAX_PROCESSES = 10_000
+MAX_SAMPLE = 2 << 20
+"""Bytes of one sample as JSON: 8 GPUs with 100 processes each have 100 KB."""
 
 
 @dataclass(frozen=True)

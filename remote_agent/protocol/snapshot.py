@@ -14,6 +14,10 @@ MAX_DEPTH = 200
 systems (PATH_MAX)."""
 
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+OUTPUTS_PAGE = 10_000
+OUTPUTS_PAGE_TEXT = 1 << 20
+"""Outputs in one answer, and characters of their texts: an answer that is not the last one has
+reached one of the two."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class OutputFile(Value):
         check_count(self.size, "size")
         if self.kind not in (FILE, SYMLINK, SKIPPED):
             raise ProtocolError("%r is no kind of output" % self.kind[:80])
+
+    @property
+    def text_length(self) -> int:
+        """Characters of its texts."""
+        return len(self.path) + len(self.target or "") + len(self.reason) + len(self.identity)
 
 
 def canonical(entries: Iterable[SnapshotEntry]) -> bytes:

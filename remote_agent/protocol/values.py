@@ -17,9 +17,12 @@ MAX_INT = 1 << 63
 MAX_FLOAT = 1e18
 MAX_TIME = 253_402_300_799.0
 """The last second of the year 9999: later than that, no calendar function works."""
+MAX_JSON = 16 << 20
+"""Bytes of one document. One character of four bytes makes Python store a whole text as such, twice
+while it is read: that is eight times as much memory. 10,000 jobs have 6 MB."""
 MAX_TOKENS = 2_000_000
 """Lists, objects, texts and commas of one JSON document: 10,000 jobs have 600,000. A token takes up
-to 64 bytes in memory, and a document of 32 MiB could hold 11 million."""
+to 64 bytes in memory, and a document of 16 MiB could hold 5 million."""
 
 Check = Callable[[Any, str], Any]
 """Takes a JSON value and the name of its place; gives the field's value. Raises ProtocolError."""
@@ -59,9 +62,11 @@ class Value:
         """Raise ProtocolError where the values are of the right types and make no sense."""
 
 
-def parse_json(text: bytes) -> Any:
+def parse_json(text: bytes, most: int = MAX_JSON) -> Any:
     """A JSON document from the other side. Raises ProtocolError for anything else, for numbers
-    that JSON does not have, and for one that would take much memory."""
+    that JSON does not have, and for one that is over ``most`` bytes or would take much memory."""
+    if len(text) > most:
+        raise ProtocolError("a JSON document of over %d bytes" % most)
     tokens = text.count(b"[") + text.count(b"{") + text.count(b",") + text.count(b'"') // 2
     if tokens > MAX_TOKENS:
         raise ProtocolError("a JSON document of more than %d items" % MAX_TOKENS)

@@ -145,10 +145,27 @@ def test_a_list_of_outputs_that_never_ends_or_leaves_is_refused(
 def test_a_list_of_outputs_that_grows_without_end_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("provisioner.agent.client.MAX_OUTPUTS", 100)
+    monkeypatch.setattr("provisioner.agent.client.OUTPUTS_PAGE", 1)
+    monkeypatch.setattr("provisioner.agent.client.MAX_LISTING", 100_000)
     pages = _endless(lambda request: [str(request.args["after"] or "a") + "x"])
-    with pytest.raises(AgentError, match="over 100 output files"):
+    with pytest.raises(AgentError, match=r"list of over [0-9]+ outputs is too large"):
         pages.list_outputs(JOB)
+
+
+def test_a_list_of_outputs_in_crumbs_is_refused() -> None:
+    pages = _endless(lambda request: [str(request.args["after"] or "a") + "x"])
+    with pytest.raises(AgentError, match="too many parts"):
+        pages.list_outputs(JOB)
+
+
+def test_a_job_that_is_listed_twice_is_refused() -> None:
+    with pytest.raises(AgentError, match="a job twice"):
+        client(payload=to_payload([record(), record()])).jobs()
+
+
+def test_bytes_of_a_log_that_are_promised_and_never_come_are_refused() -> None:
+    with pytest.raises(AgentError, match="none from byte 3 on"):
+        client({"record": record(), "offset": 3, "size": 9}).read_log(JOB, 3)
 
 
 def test_a_snapshot_stored_as_another_one_is_refused() -> None:

@@ -139,3 +139,11 @@ def test_a_directory_in_the_place_of_the_link_counts_as_well(tmp_path):
 
 def test_outputs_that_the_program_removed_are_none(tmp_path):
     assert page_of_outputs([str(tmp_path / "gone")], "") == ([], False)
+
+
+def test_a_page_ends_where_its_texts_are_long(root, monkeypatch):
+    monkeypatch.setattr("remote_agent.outputs.OUTPUTS_PAGE_TEXT", 1)
+    page, more = page_of_outputs([root], "", 100)
+    assert (len(page), more) == (1, True)
+    page, more = page_of_outputs([root], "b", 100)
+    assert ([found.path for found in page], more) == (["z/z/z"], False)

@@ -6,6 +6,7 @@ only: it runs as a program of its own.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
@@ -16,6 +17,11 @@ JOB = "evil-0101-000000-abcd"
 ESCAPES = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[31mred\u202e"
 
 MANY_LISTS = b"[[]" + b",[]" * 9_999_999 + b"]"
+WIDE_TEXT = '["\N{GRINNING FACE}'.encode() + b"x" * ((32 << 20) - 8) + b'"]'
+"""Of the largest payload; one character of four bytes, so that Python stores all as such."""
+HUGE = 1 << 62
+LAST_SECOND = 253_402_300_799
+"""Of the year 9999, in UTC."""
 REPLY = {"type": "reply", "id": 1}
 
 Request = dict[str, Any]
@@ -104,6 +110,79 @@ def many_events(request: Request) -> None:
         event(request, "jobs", {"changed": [record()], "removed": []})
 
 
+def hoard_of_jobs(request: Request) -> None:
+    """Ever more jobs, each with a long name."""
+    for part in itertools.count():
+        ids = (f"{JOB}-{part}-{row}" for row in range(500))
+        jobs = [of_spec(job_id=job_id, name="x" * 32768) for job_id in ids]
+        event(request, "jobs", {"changed": jobs, "removed": []})
+
+
+def hoard_of_outputs(request: Request) -> None:
+    """Ever more outputs, each with a long path."""
+    before = request["args"]["after"].partition("/")[0] or f"{10**9}"
+    names = (f"{int(before) + row + 1}" for row in range(10_000))
+    tail = ("/" + "x" * 250) * 10
+    rows = [
+        {"path": name + tail, "size": 4, "kind": "skipped", "reason": "y" * 100} for name in names
+    ]
+    reply(request, {"more": True}, rows)
+
+
+def outputs_one_by_one(request: Request) -> None:
+    after = request["args"]["after"]
+    row = {"path": f"{int(after or 0) + 1:09d}", "size": 4, "identity": "7:1:4:1:1"}
+    reply(request, {"more": True}, [row])
+
+
+def gpu(index: int, **changes: Any) -> dict[str, Any]:
+    return {"index": index, "uuid": f"GPU-{index}", "name": "evil", **changes}
+
+
+def giant_samples(request: Request) -> None:
+    """Of many GPUs, each with many processes."""
+    processes = [{"pid": pid, "name": "x" * 20} for pid in range(300)]
+    gpus = [gpu(index, processes=processes) for index in range(1000)]
+    sample = json.dumps({"taken_at": time.time(), "host": {}, "gpus": gpus}).encode()
+    while True:
+        send({"type": "event", "id": request["id"], "kind": "sample"}, sample)
+
+
+def extremes(request: Request) -> None:
+    """What is of the right type everywhere, and absurd."""
+    whole = dict.fromkeys(
+        ("memory_used", "memory_total", "fan", "sm_clock", "ecc_uncorrected"), HUGE
+    )
+    parts = {"power": 1e18, "power_limit": -1e18, "temperature": -HUGE, "pstate": -HUGE}
+    texts = {"name": ESCAPES * 1000, "uuid": ESCAPES, "error": ESCAPES, "job_id": ESCAPES}
+    process = {"pid": -HUGE, "memory_bytes": -HUGE, "user": ESCAPES, "name": ESCAPES}
+    gpus = [gpu(index, **whole, **parts, processes=[process] * 50) for index in range(64)]
+    gpus.append(gpu(1000, **{**texts, "throttle_reasons": [ESCAPES] * 50, "pci": ESCAPES}))
+    host = dict.fromkeys(
+        ("cpu", "load1", "uptime_s", "cores", "memory_used", "memory_total", "disk_used"), HUGE
+    )
+    times = {"created_at": 0, "started_at": LAST_SECOND, "ended_at": 0.0}
+    last = record(**times, gpu_ids=[HUGE] * 1000, log_bytes=HUGE, pid=-HUGE, waiting_for=ESCAPES)
+    last["spec"] = of_spec(gpus=HUGE, created_at=-1e17, name=ESCAPES, image=ESCAPES)["spec"]
+    event(request, "jobs", {"changed": [last], "removed": [ESCAPES]})
+    sample = {"taken_at": 0, "host": host, "gpus": gpus, "driver_version": ESCAPES}
+    event(request, "sample", sample)
+
+
+def answers_of_others(request: Request) -> None:
+    """Replies to requests that nobody made, and none to this one."""
+    while True:
+        send({**REPLY, "id": request["id"] + 1000, "ok": True})
+
+
+def answers_early(request: Request) -> None:
+    """To the next requests, before they are made; then twice to each."""
+    for number in range(request["id"] + 1, request["id"] + 5):
+        send({"type": "reply", "id": number, "ok": True, "result": {"record": of_spec(job_id="x")}})
+    honest(request)
+    honest(request)
+
+
 LIES: dict[str, dict[str, Callable[[Request], None]]] = {
     "job id that leaves": {"jobs": jobs(of_spec(job_id="x/../../../.ssh/authorized_keys"))},
     "job id with escapes": {"jobs": jobs(of_spec(job_id=JOB + "\x1b]52;c;eA==\x07"))},
@@ -113,6 +192,9 @@ LIES: dict[str, dict[str, Callable[[Request], None]]] = {
     "not a number": {"jobs": jobs(record(started_at=float("nan")))},
     "nested": {"jobs": lambda request: reply(request, payload=b"[" * 10_000)},
     "many empty lists": {"jobs": lambda request: reply(request, payload=MANY_LISTS)},
+    "one wide text": {"jobs": lambda request: reply(request, payload=WIDE_TEXT)},
+    "answers of others": {"jobs": answers_of_others},
+    "answers early": {"jobs": answers_early},
     "payload too large": {"jobs": lambda request: send({**REPLY, "payload": 1 << 40})},
     "endless header": {"jobs": flood},
     "silent": {"jobs": lambda request: sleep()},
@@ -140,13 +222,19 @@ LIES: dict[str, dict[str, Callable[[Request], None]]] = {
     "stop is silent": {"stop": lambda request: sleep()},
     "log from elsewhere": {"read_log": answer(record=record(), offset=9, size=3)},
     "log of nonsense": {"read_log": answer(record=record(), offset="x", size=[])},
+    "log is promised": {"read_log": answer(record=record(log_bytes=9), offset=0, size=9)},
     "log is silent": {"read_log": lambda request: sleep()},
     "outputs that leave": {"list_outputs": outputs("../../.ssh/authorized_keys")},
     "outputs that are absolute": {"list_outputs": outputs("/tmp/rigup-hostile-output")},
     "outputs without end": {"list_outputs": outputs("a")},
+    "outputs that hoard": {"list_outputs": hoard_of_outputs},
+    "outputs one by one": {"list_outputs": outputs_one_by_one},
     "outputs are silent": {"list_outputs": lambda request: sleep()},
     "watch of nonsense": {"watch": lambda request: event(request, "sample", {"taken_at": "x"})},
     "watch that floods": {"watch": many_events},
+    "watch that hoards jobs": {"watch": hoard_of_jobs},
+    "watch of giant samples": {"watch": giant_samples},
+    "watch of extremes": {"watch": extremes},
     "watch is silent": {"watch": lambda request: sleep()},
 }  # fmt: skip
 
@@ -157,6 +245,8 @@ GREETINGS: dict[str, Callable[[], None]] = {
     "greets without an agent": lambda: send(
         {"type": "unavailable", "reason": ESCAPES, "detail": ESCAPES}
     ),
+    "is never there": lambda: send({"type": "unavailable", "reason": "absent", "detail": ESCAPES}),
+    "is of another age": lambda: hello(protocol=2),
     "hangs up": lambda: None,
 }
 
