@@ -242,14 +242,17 @@ def find(
     wherever it is found.
 
     Of several, the newest where ``newest`` allows it. Raises UsageError when there is none or
-    more than one; the first host's error when a host could not be asked and no other has it.
+    more than one; the first host's error when a host could not be asked and no other has it. Where
+    a remembered host cannot be asked, no other is: it could pass off a job of its own.
     """
     if not JOB_ID_PART.fullmatch(job):
         raise UsageError(f"{job!r} is no job id nor the beginning of one", remedy="invoke jobs")
     if host is None and (remembered := _remembered_hosts(job, inventory)):
-        found, _ = _ask_for(job, remembered)
+        found, errors = _ask_for(job, remembered)
         if found:
             return _the_one(job, found, newest)
+        if errors:
+            raise errors[0]
     hosts = inventory.select(hosts=host, everything=host is None)
     found, errors = _ask_for(job, hosts)
     if found:
@@ -442,13 +445,19 @@ def _ask_for(
 def _the_one(
     job: str, found: Sequence[tuple[Host, JobRecord]], newest: bool
 ) -> tuple[Host, JobRecord]:
-    exact = [pair for pair in found if pair[1].job_id == job] or found
-    if len(exact) > 1 and newest:
-        return max(exact, key=lambda pair: pair[1].created_at)
-    if len(exact) > 1:
+    fitting = [pair for pair in found if pair[1].job_id == job] or found
+    if len({record.job_id for _, record in fitting}) > 1 and not newest:
         names = ", ".join(record.job_id for _, record in found[:5])
         raise UsageError(f"{job!r} begins several jobs: {names}", remedy="type more of the id")
-    return exact[0]
+    chosen = max(fitting, key=lambda pair: pair[1].created_at)
+    job_id = chosen[1].job_id
+    claiming = [host.name for host, record in found if record.job_id == job_id]
+    if len(claiming) > 1:
+        raise UsageError(
+            f"{' and '.join(claiming)} both say that they have {job_id}",
+            remedy="name the right one with --host",
+        )
+    return chosen
 
 
 def _memory() -> Path:

@@ -320,6 +320,21 @@ class TestFind:
         self.jobs = {"a": ConnectError("refused"), "b": ["train-1"]}
         assert self.look("train") == ("b", "train-1")
 
+    @pytest.mark.parametrize(("job", "newest"), [("train-1", True), ("train", True), ("tr", False)])
+    def test_a_job_that_two_hosts_claim_is_of_neither(self, job: str, newest: bool) -> None:
+        self.jobs = {"a": ["train-1"], "c": ["train-1"]}
+        with pytest.raises(UsageError, match="a and c both say that they have train-1") as raised:
+            find(job, self.inventory, None, newest=newest)
+        assert raised.value.remedy == "name the right one with --host"
+
+    def test_a_job_of_a_host_that_is_down_is_not_looked_for_on_others(self) -> None:
+        """Another one could pass its own log and files off as those of the job."""
+        self.jobs = {"a": ConnectError("refused"), "b": ["train-1"]}
+        jobs._remember("train-1", self.inventory.hosts["a"])
+        with pytest.raises(ConnectError):
+            self.look("train-1")
+        assert self.look("train-1", "b") == ("b", "train-1")
+
     def test_a_job_that_may_be_on_a_host_that_is_down(self) -> None:
         self.jobs = {"b": ConnectError("refused")}
         with pytest.raises(ConnectError) as raised:
