@@ -15,6 +15,7 @@ from provisioner.transport.base import Transport
 
 START_TIMEOUT_S = 30.0
 POLL_S = 0.25
+STATUS = re.compile(r"[a-z]{1,20}")
 
 ANSWERS = r"""
 import socket, sys
@@ -43,13 +44,42 @@ def checked(transport: Transport, command: Command, *, missing_is_fine: bool = F
 
 
 def inspect(transport: Transport, docker_name: str) -> dict[str, Any] | None:
-    """Docker's description of the container; None when there is none. Raises CommandFailed."""
+    """Docker's description of the container; None when there is none. Raises CommandFailed, and
+    RigupError for a description of another one."""
     command = Command.of("docker", "container", "inspect", docker_name)
     result = checked(transport, command, missing_is_fine=True)
     if not result.ok:
         return None
-    entry: dict[str, Any] = json.loads(result.stdout)[0]
-    return entry
+    for entry in entries(transport, result):
+        if entry["Name"].lstrip("/") == docker_name:
+            return entry
+    raise _nonsense(transport)
+
+
+def entries(transport: Transport, inspected: Result) -> list[dict[str, Any]]:
+    """What `docker container inspect` printed, with name, state and labels checked. Raises
+    RigupError for anything else."""
+    try:
+        found: Any = json.loads(inspected.stdout)
+        if isinstance(found, list) and all(map(_is_container, found)):
+            return found
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass
+    raise _nonsense(transport)
+
+
+def _is_container(entry: Any) -> bool:
+    labels = entry["Config"].get("Labels") or {}
+    named = isinstance(entry["Name"], str) and STATUS.fullmatch(entry["State"]["Status"])
+    return bool(named) and all(isinstance(value, str) for value in labels.values())
+
+
+def _nonsense(transport: Transport) -> RigupError:
+    return RigupError(
+        "Docker's description of a container makes no sense",
+        host=transport.host_name,
+        remedy="look at it on the host: docker ps --all; docker container inspect NAME",
+    )
 
 
 def remove_container(transport: Transport, docker_name: str) -> None:

@@ -15,6 +15,7 @@ from provisioner.containers import replacement
 from provisioner.containers.docker_cli import (
     await_ssh,
     checked,
+    entries,
     inspect,
     remedy_for,
     remove_container,
@@ -23,6 +24,7 @@ from provisioner.containers.keys import authorized_keys
 from provisioner.containers.spec import (
     HOST_KEYS_FOLDER,
     LABEL,
+    NAME,
     OWNER_LABEL,
     SPEC_LABEL,
     ContainerSpec,
@@ -137,7 +139,12 @@ def up(
         started = _start(transport, spec, found)
         await_ssh(transport, spec, sleep, clock)
     current = inspect(transport, spec.docker_name)
-    assert current is not None
+    if current is None or not _is_as_asked(current, spec):
+        raise RigupError(
+            f"Docker describes another container than {spec.name}, which was started",
+            host=transport.host_name,
+            remedy="somebody else may work on it right now: try again",
+        )
     return _info(current, host_keys(transport, spec.docker_name), started or keys_changed)
 
 
@@ -183,8 +190,8 @@ def list_containers(transport: Transport, uid: int | None = None) -> tuple[Conta
         return ()
     command = Command.of("docker", "container", "inspect", *ids)
     inspected = checked(transport, command, missing_is_fine=True)  # one may be gone by now
-    entries = [entry for entry in json.loads(inspected.stdout) if _spec(_label(entry, SPEC_LABEL))]
-    return tuple(sorted(map(_info, entries), key=lambda info: info.name))
+    known = (entry for entry in entries(transport, inspected) if _spec(_label(entry, SPEC_LABEL)))
+    return tuple(sorted(map(_info, known), key=lambda info: info.name))
 
 
 def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
@@ -267,10 +274,13 @@ def _spec(label: str) -> dict[str, Any] | None:
         login = Login(**spec["login"])
         texts = (spec["name"], spec["image"], spec["gpus"], login.name)
         numbers = (spec["ssh_port"], login.uid, login.gid)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     readable = all(isinstance(text, str) for text in texts)
-    return spec if readable and all(isinstance(number, int) for number in numbers) else None
+    if not readable or not all(type(number) is int for number in numbers):
+        return None
+    usable = NAME.fullmatch(spec["name"]) and 0 < spec["ssh_port"] < 65536
+    return spec if usable else None
 
 
 def _label(entry: dict[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ no argument list and no environment, and rigup reads it over the trusted link.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from provisioner.transport.base import Transport
 JUPYTER_PORT, TENSORBOARD_PORT = 8888, 6006
 START_TIMEOUT_S = 60.0
 POLL_S = 0.5
+TOKEN = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+"""What needs no quoting in an address (RFC 3986, section 2.3)."""
 
 PREPARE = r"""
 import json, os, secrets, sys
@@ -91,7 +94,7 @@ def start_jupyter(
     Raises RigupError when it does not start.
     """
     prepared = _exec(transport, container, "python3", "-c", PREPARE, str(JUPYTER_PORT))
-    token = Secret(json.loads(prepared)["IdentityProvider"]["token"])
+    token = _token(prepared, transport.host_name)
     config = f"{_folder(container)}/jupyter_config.json"
     words = ("jupyter", "lab", f"--config={config}")
     _serve(transport, container, "jupyter", JUPYTER_PORT, words, sleep)
@@ -112,6 +115,21 @@ def start_tensorboard(
     full = (*words, "--port", str(TENSORBOARD_PORT))
     _serve(transport, container, "tensorboard", TENSORBOARD_PORT, full, sleep)
     return Service("tensorboard", TENSORBOARD_PORT)
+
+
+def _token(prepared: str, host_name: str) -> Secret:
+    """The host says it, and the terminal shows it as part of an address."""
+    try:
+        token = json.loads(prepared)["IdentityProvider"]["token"]
+        if TOKEN.fullmatch(token):
+            return Secret(token)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        pass
+    raise RigupError(
+        "the container gives no usable token for Jupyter",
+        host=host_name,
+        remedy="remove ~/.rigup-services/jupyter_config.json in the container, then try again",
+    )
 
 
 def _serve(

@@ -28,7 +28,7 @@ KEYS_FOLDER = "/etc/rigup/ssh"
 HOST_KEYS_FOLDER = "/var/lib/rigup/ssh"
 SSH_PORT_INSIDE = 22
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,40}")
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,40}")
 _LOGIN = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 _GPUS = re.compile(r"none|all|[0-9]+(,[0-9]+)*|GPU-[0-9a-f-]+(,GPU-[0-9a-f-]+)*")
 _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
@@ -152,8 +152,10 @@ def _options(spec: ContainerSpec, docker_name: str) -> list[str]:
 def differences(spec: ContainerSpec, label: str) -> list[str]:
     """What ``spec`` asks otherwise than the label says, as ``gpus: none -> all``."""
     try:
-        running: dict[str, Any] = json.loads(label)
-    except json.JSONDecodeError:
+        running: Any = json.loads(label)
+    except (ValueError, RecursionError):
+        running = None
+    if not isinstance(running, dict):
         return ["it was made by another version of rigup"]
     asked: dict[str, Any] = json.loads(spec.to_label())
     return [
@@ -164,7 +166,7 @@ def differences(spec: ContainerSpec, label: str) -> list[str]:
 
 
 def _check(spec: ContainerSpec) -> None:
-    if not _NAME.fullmatch(spec.name):
+    if not NAME.fullmatch(spec.name):
         raise UsageError(
             f"{spec.name!r} is no container name", remedy="use a-z 0-9 _ . - (at most 41)"
         )

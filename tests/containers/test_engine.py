@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from provisioner.command import Command, Result
+from provisioner.containers.docker_cli import inspect
 from provisioner.containers.engine import (
     PORTS,
     ContainerInfo,
@@ -285,6 +286,69 @@ def test_a_container_with_rigups_label_that_rigup_did_not_make_is_left_out(
     assert docker.entry is not None
     docker.entry["Config"]["Labels"] = labels
     assert list_containers(FakeTransport(docker)) == ()
+
+
+NONSENSE = [
+    b"",
+    b"{}",
+    b"[7]",
+    b"[" * 10_000,
+    b'[{"Name": "/x"}]',
+    b'[{"Name": 7, "State": {"Status": "running"}, "Config": {}}]',
+    b'[{"Name": "/x", "State": [], "Config": {}}]',
+    b'[{"Name": "/x", "State": {"Status": "running"}, "Config": {"Labels": ["a"]}}]',
+    b'[{"Name": "/x", "State": {"Status": "\\u001b[2J"}, "Config": {}}]',
+]
+
+
+@pytest.mark.parametrize("said", NONSENSE, ids=lambda said: repr(said[:70]))
+def test_a_docker_that_describes_nonsense_is_an_error_of_that_host(said: bytes) -> None:
+    transport = FakeTransport(lambda c: Result(c, 0, b"id1" if c.words[1] == "ps" else said))
+    for ask in (lambda: list_containers(transport), lambda: inspect(transport, "x")):
+        with pytest.raises(RigupError, match="makes no sense") as raised:
+            ask()
+        assert raised.value.host == transport.host_name
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        SPEC.to_label().replace('"torch"', '"../x"'),
+        SPEC.to_label().replace("22200", "-1"),
+        SPEC.to_label().replace("22200", "99999999"),
+        SPEC.to_label().replace("22200", "true"),
+        "[" * 10_000,
+    ],
+    ids=lambda label: label[-80:],
+)
+def test_a_label_that_rigup_would_not_write_is_left_out(label: str) -> None:
+    docker = Docker()
+    docker.add(SPEC)
+    assert docker.entry is not None
+    docker.entry["Config"]["Labels"] = {SPEC_LABEL: label}
+    assert list_containers(FakeTransport(docker)) == ()
+
+
+@pytest.mark.parametrize("label", ["", "[]", "7", '"x"', "[" * 10_000], ids=lambda label: label[:9])
+def test_a_label_of_nonsense_differs(label: str) -> None:
+    assert differences(SPEC, label) == ["it was made by another version of rigup"]
+
+
+def test_a_host_cannot_answer_about_another_container_than_the_one_asked_for() -> None:
+    """Its host key is pinned under the name in the answer, and SSH then leads there."""
+    docker = Docker()
+    lie = replace(SPEC, name="2")
+
+    def answer(command: Command) -> Result:
+        if command.words[1:2] == ("container",) and docker.done:
+            docker.entries[SPEC.docker_name]["Config"]["Labels"] = {SPEC_LABEL: lie.to_label()}
+        return docker(command)
+
+    with pytest.raises(RigupError, match="another container"):
+        up(FakeTransport(answer), SPEC, [KEY], sleep=lambda _: None)
+    docker.entries[SPEC.docker_name]["Name"] = "/another"
+    with pytest.raises(RigupError, match="makes no sense"):
+        inspect(FakeTransport(docker), SPEC.docker_name)
 
 
 def test_a_container_that_goes_while_the_list_is_made_is_left_out() -> None:

@@ -37,6 +37,28 @@ class Inside:
         return Result(command, 0, b"port in use" if "tail" in command.words else PREPARED)
 
 
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        b'{"IdentityProvider": {"token": "\\u001b]52;c;eA==\\u0007"}}',
+        b'{"IdentityProvider": {"token": "a b"}}',
+        b'{"IdentityProvider": {"token": ["x"]}}',
+        b'{"IdentityProvider": {"token": ""}}',
+        b'{"IdentityProvider": []}',
+        b"[]",
+        b"[" * 10_000,
+        b"welcome",
+    ],
+    ids=lambda prepared: repr(prepared[:40]),
+)
+def test_what_cannot_be_a_token_is_refused(prepared: bytes) -> None:
+    """It is printed, as part of an address."""
+    transport = FakeTransport(lambda command: Result(command, 0, prepared))
+    with pytest.raises(RigupError, match="token") as raised:
+        start_jupyter(transport, BOX)
+    assert raised.value.host == transport.host_name
+
+
 def test_the_token_is_in_no_argument_and_in_no_repr() -> None:
     inside = Inside()
     host = FakeTransport(inside)
