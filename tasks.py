@@ -754,12 +754,15 @@ def _find(
 def _show_dry_run(
     host: Host, request: job_facade.Request, tree: sync.CodeTree, json: bool
 ) -> ExitCode:
-    words = ["python", request.script.argument, *request.arguments]
+    is_process = request.runtime == "process"
+    interpreter = host.python if is_process else "python"
+    words = [interpreter, request.script.argument, *request.arguments]
     plan = {
         "host": host.name,
         "directory": request.script.directory,
         "gpus": "one where there is one" if request.gpus is None else request.gpus,
         "runtime": request.runtime,
+        "image": "" if is_process else host.container.image or "",
     }
     if json:
         print(show.as_json({**plan, "command": words, "code": show_code.plain(tree)}))

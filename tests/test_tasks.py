@@ -396,3 +396,39 @@ def test_the_program_itself_from_another_directory(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "nowhere" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+class TestDryRun:
+    @pytest.fixture(autouse=True)
+    def code(self, rigup: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(rigup.directory))
+        (Path.cwd() / ".env").write_text("TOKEN=hunter2")
+        (Path.cwd() / ".gitignore").write_text("*.ckpt\n")
+        (Path.cwd() / "old.ckpt").write_text("x" * 2000)
+
+    def test_a_wrong_request_is_refused_all_the_same(self, rigup: Command) -> None:
+        done = rigup(
+            *["train", "--script", "train.py", "--host", "gpu01", "--runtime", "slurm", "--dry-run"]
+        )
+        assert (done.code, "--runtime slurm" in done.err) == (2, True)
+
+    def test_it_shows_what_would_run_and_travel(self, rigup: Command) -> None:
+        words = "train --script train.py --host gpu01 --gpus 2 --dry-run -- --epochs 3"
+        done = rigup(*words.split())
+        assert done.code == 0
+        assert "train.py --epochs 3" in done.out
+        for shown in ("gpu01", "inventory/hosts.yaml", ".env (may hold a secret)", "(ignored)"):
+            assert shown in done.out
+        assert "hunter2" not in done.out + done.err
+        assert "nothing was sent or started" in done.err
+
+    def test_as_json(self, rigup: Command) -> None:
+        words = "train --script train.py --host gpu01 --runtime process --dry-run --json"
+        done = rigup(*words.split())
+        told = json.loads(done.out)
+        assert (told["host"], told["runtime"]) == ("gpu01", "process")
+        assert told["command"] == [Host("a", "a").python, "train.py"]
+        left_out = {row["path"]: row["reason"] for row in told["code"]["left_out"]}
+        assert left_out == {".env": "may hold a secret", "old.ckpt": "ignored"}
+        travels = {row["path"] for row in told["code"]["files"]}
+        assert travels == {".gitignore", "train.py", "inventory/hosts.yaml"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import time
 from pathlib import Path
@@ -134,12 +135,39 @@ def test_pull_is_resumable_and_stays_in_its_directory(
     job = start(provisioned, project, "outputs.py", *PROCESS)
     provisioned.ok("logs", job, "--follow")
     target = tmp_path / "pulled"
-    provisioned.ok("pull", job, "--to", str(target))
+    first = provisioned("pull", job, "--to", str(target))
+    assert (first.code, "not pulled: link: a symlink that leads outside" in first.err) == (1, True)
     model = target / "deep" / "model.bin"
     assert model.read_bytes() == bytes(range(256)) * 20000
     assert not (target / "link").exists()
-    again = provisioned.ok("pull", job, "--to", str(target))
+    again = provisioned("pull", job, "--to", str(target))
+    assert again.code == 1
     assert "model.bin" not in again.err
+
+
+def test_a_pull_goes_on_after_its_connections_were_killed(
+    provisioned: Rigup, shell, project: Path, tmp_path: Path
+) -> None:
+    (project / "large.py").write_text(
+        "import os\n"
+        "with open(os.environ['RIGUP_OUTPUT_DIR'] + '/large', 'wb') as file:\n"
+        "    for _ in range(256):\n"
+        "        file.write(os.urandom(1 << 20))\n"
+    )
+    job = start(provisioned, project, "large.py", *PROCESS)
+    provisioned.ok("logs", job, "--follow")
+    target = tmp_path / "pulled"
+    puller = provisioned.start("pull", job, "--to", str(target))
+    for megabytes in (20, 90):
+        wait_for(lambda size=megabytes: pulled_bytes(target) > size << 20, "a part of the file")
+        shell("lab01").run("pkill -KILL -u lab -f 'sshd: lab' || pkill -KILL -u lab sshd")
+    assert puller.wait(timeout=240) == 0
+    on_host = shell("lab01").run(f"sha256sum /home/lab/.rigup/jobs/{job}/outputs/large")
+    assert hashlib.sha256((target / "large").read_bytes()).hexdigest() == on_host.split()[0]
+
+
+def pulled_bytes(target: Path) -> int:
+    return sum(path.stat().st_size for path in target.glob(".*.rigup-part"))
 
 
 def test_gpu_jobs_wait_for_their_lease(provisioned: Rigup, project: Path) -> None:
