@@ -25,7 +25,7 @@ from provisioner import arguments, outcome, show, show_hosts, terminal
 from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.lazy import LazyModule
-from provisioner.text import printable
+from provisioner.text import one_line
 
 if TYPE_CHECKING:
     from provisioner import facts_report, lab, provisioning, show_code, sync, trust
@@ -463,9 +463,9 @@ def pull(
     with patient.PatientAgent(
         lambda: job_facade.connect(one), attempts=PULL_ATTEMPTS, on_break=_note_break
     ) as agent:
-        pulled = pulling.pull(agent, record.job_id, target, terminal.note)
+        pulled = pulling.pull(agent, record.job_id, target, terminal.note_line)
     for path, reason in pulled.left_out:
-        terminal.note(f"not pulled: {path}: {reason}")
+        terminal.note_line(f"not pulled: {path}: {reason}")
     if not pulled.files and not pulled.left_out:
         terminal.note(f"{record.job_id} has written nothing into $RIGUP_OUTPUT_DIR")
     print(f"{len(pulled.files)} file(s) in {target}")
@@ -769,7 +769,7 @@ def _show_dry_run(
         return ExitCode.DONE
     shown = {"command": shlex.join(words), **plan}
     lines = [f"{name:<9}  {value}" for name, value in shown.items() if value != ""]
-    print("\n".join(map(printable, map(str, lines))))
+    print("\n".join(map(one_line, map(str, lines))))
     print(show_code.summary(tree))
     print(show_code.listing(tree))
     terminal.note("nothing was sent or started (--dry-run)")
@@ -791,7 +791,7 @@ def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitC
 
 
 def _note_break(error: RigupError, pause: float) -> None:
-    terminal.note(f"{error.message}; trying again in {pause:g} s (the job goes on)")
+    terminal.note_line(f"{error.message}; trying again in {pause:g} s (the job goes on)")
 
 
 def _note_cut(read: int, left: int) -> None:

@@ -22,7 +22,7 @@ from provisioner.facts.packages import PackageFacts
 from provisioner.facts.python import PythonFacts
 from provisioner.facts.resources import ResourceFacts
 from provisioner.facts.toolkit import ToolkitFacts
-from provisioner.text import printable
+from provisioner.text import one_line
 from provisioner.transcript import URL_LOGIN
 
 GIB = 1 << 30
@@ -38,7 +38,7 @@ def text(host: str, facts: Mapping[str, Any]) -> str:
     for name, value in facts.items():
         for place, said in enumerate(_said(value)):
             lines.append(f"  {name if place == 0 else '':<{width}}  {said}")
-    return "\n".join(printable(line) for line in lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def plain(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from provisioner.command import MASK
 from provisioner.errors import RigupError
-from provisioner.text import hanging, printable
+from provisioner.text import hanging, one_line, printable
 from remote_agent.protocol.job import JobRecord, Verdict
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def lab(found: Lab) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns; the last one is not padded."""
-    clean = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    clean = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in clean) for column in range(len(clean[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

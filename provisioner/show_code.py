@@ -7,7 +7,7 @@ from typing import Any
 
 from provisioner.code_selection import IGNORED, LeftOut
 from provisioner.sync import CodeTree
-from provisioner.text import printable
+from provisioner.text import one_line
 
 NAMED = 5
 """Names that are shown of what was left out for another reason than an ignore file."""
@@ -28,7 +28,7 @@ def summary(tree: CodeTree) -> str:
         lines.append(f"left out, {reason}: {_named(tree.left_out, reason)}")
     if any("secret" in reason for reason in counts):
         lines.append("to send one all the same: a line !NAME in .rigupignore")
-    return printable("\n".join(lines))
+    return "\n".join(map(one_line, lines))
 
 
 def listing(tree: CodeTree) -> str:
@@ -37,7 +37,7 @@ def listing(tree: CodeTree) -> str:
     width = max(len(shown) for shown, _ in rows)
     lines = [f"  {shown:>{width}}  {path}" for shown, path in rows]
     lines += [f"  {'-':>{width}}  {one.path} ({one.reason})" for one in tree.left_out]
-    return "\n".join(map(printable, lines))
+    return "\n".join(map(one_line, lines))
 
 
 def plain(tree: CodeTree) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from inventory import Host
 from provisioner import show
 from provisioner.errors import RigupError
-from provisioner.text import printable
+from provisioner.text import one_line, printable
 from provisioner.visible_log import VisibleLog
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def progress_lines(hosts: Sequence[Host]) -> Callable[[str, str, str], None]:
     width = max((len(host.name) for host in hosts), default=0)
 
     def show_line(host: str, step: str, text: str) -> None:
-        note(f"{host:<{width}}  {step:<8} {' '.join(printable(text).splitlines())}")
+        note_line(f"{host:<{width}}  {step:<8} {text}")
 
     return show_line
 
@@ -43,6 +43,11 @@ def note(text: str) -> None:
     threads do not mix."""
     sys.stderr.write(printable(as_typed(text), limit=NOTE_LIMIT) + "\n")
     sys.stderr.flush()
+
+
+def note_line(text: str) -> None:
+    """:func:`note` of one line, whatever ``text`` holds, such as a file name from a host."""
+    note(one_line(text))
 
 
 def says_yes(question: str) -> bool:

@@ -17,6 +17,11 @@ def printable(text: str, *, limit: int = LINE_LIMIT) -> str:
     return clean if len(clean) <= limit else clean[:limit] + "…"
 
 
+def one_line(text: str, *, limit: int = LINE_LIMIT) -> str:
+    """:func:`printable` in one line: a name or a reason from elsewhere can begin no line."""
+    return printable(text, limit=limit).replace("\n", " ")
+
+
 def hanging(text: str, indent: int) -> str:
     """:func:`printable`, with every line but the first moved in: text from elsewhere can neither
     look like a line of ours nor like another host's."""

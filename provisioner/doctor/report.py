@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from provisioner.doctor.examine import Diagnosis
 from provisioner.doctor.finding import SEVERITIES, Finding
-from provisioner.text import printable
+from provisioner.text import one_line
 
 SIMULATED = "SIMULATED GPUs: nothing here was seen on a real one"
 MARKS = {"problem": "x", "unread": "?", "warning": "!", "note": "-"}
@@ -16,7 +16,7 @@ UNREAD = "could not be checked"
 def log_text(findings: Sequence[Finding], name: str) -> str:
     """What a captured log tells."""
     if not findings:
-        return printable(f"{name}: nothing known was found")
+        return one_line(f"{name}: nothing known was found")
     return _joined([f"{name}: {counts(findings)}"], findings)
 
 
@@ -47,7 +47,7 @@ def _counted(number: int, severity: str) -> str:
 
 def _joined(head: Sequence[str], findings: Sequence[Finding], tail: Sequence[str] = ()) -> str:
     lines = [*head, *(line for finding in findings for line in _lines(finding)), *tail]
-    return "\n".join(printable(line.replace("\n", " ")) for line in lines)
+    return "\n".join(one_line(line) for line in lines)
 
 
 def _lines(finding: Finding) -> Iterable[str]:

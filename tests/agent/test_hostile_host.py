@@ -42,7 +42,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 MEMORY_LIMIT_MIB = 300
 WITHIN_S = 40.0
 """Far above the deadlines of two seconds a wait, far below for ever."""
-ESCAPE = re.compile(r"\x1b(?!\[[0-9;:]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f\u202e]")
+ESCAPE = re.compile(
+    r"\x1b(?!\[[0-9;:]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u200b\u202e]"
+)
+FORGED = re.compile(r"^forged", re.MULTILINE)
+"""A line that a host wrote and that looks like one of ours."""
 
 FAKE_PYTHON = """#!/bin/sh
 case " $* " in *" serve "*) exec {python} {agent} "$(cat {lie})" ;; esac
@@ -213,6 +217,7 @@ def check(bench: Bench, lie: str, *words: str) -> Done:
     assert done.seconds < WITHIN_S, done.screen
     assert done.memory_mib < MEMORY_LIMIT_MIB, f"{done.memory_mib:.0f} MiB"
     assert not ESCAPE.search(done.screen.replace("\r\n", "\n").replace("\r", "")), done.screen
+    assert not FORGED.search(done.screen)
     assert "Traceback" not in done.screen
     changed = {name for name, data in bench.files().items() if before.get(name) != data}
     allowed = (str(bench.work / "outputs" / JOB), str(bench.directory / "board"))
@@ -283,6 +288,9 @@ def test_escapes_in_texts_are_shown_without_effect(bench: Bench) -> None:
         ("outputs that leave", ("pull", JOB)),
         ("outputs that are absolute", ("pull", JOB)),
         ("outputs without end", ("pull", JOB)),
+        ("output beyond its end", ("pull", JOB)),
+        ("output of nonsense", ("pull", JOB)),
+        ("output is silent", ("pull", JOB)),
         ("outputs are silent", ("pull", JOB)),
         ("silent", ("describe", JOB)),
         ("job id that leaves", ("pull", JOB)),
@@ -296,6 +304,28 @@ def test_a_lie_ends_the_command_with_an_error(
     assert done.code in (1, 2)
     assert "try: " in done.screen
     assert not Path("/tmp/rigup-hostile-output").exists()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        "outputs with escapes",
+        "output of one hole",
+        "output that changes",
+        "output of other bytes",
+    ],
+)
+def test_a_file_that_does_not_hold_together_is_named_and_not_pulled(bench: Bench, lie: str) -> None:
+    done = check(bench, lie, "pull", JOB)
+    assert done.code == 1
+    assert "not pulled: " in done.screen
+    assert not [path for path in (bench.work / "outputs" / JOB).rglob("a*") if path.is_file()]
+
+
+def test_what_an_honest_answer_leads_to(bench: Bench) -> None:
+    """What the lies are told in the place of."""
+    assert check(bench, "answers early", "pull", JOB).code == 0
+    assert (bench.work / "outputs" / JOB / "a").read_bytes() == b"abcd"
 
 
 @pytest.mark.parametrize(

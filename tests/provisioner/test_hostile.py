@@ -6,21 +6,26 @@ import dataclasses
 import subprocess
 import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioner import show, show_hosts, terminal
+from provisioner import facts_report, show, show_code, show_hosts, terminal
+from provisioner.code_selection import LeftOut
 from provisioner.command import MAX_OUTPUT_BYTES, Command, Result
+from provisioner.doctor import report as doctor_report
 from provisioner.errors import CommandFailed, StepFailed
 from provisioner.facts import ALL_FACTS, Fact, FactUnreadable, Output, Unreadable
 from provisioner.facts.base import SECTION_BYTES, compose, gather, parse
 from provisioner.report import HostReport, StepReport
+from provisioner.sync import CodeTree
 from provisioner.text import hanging, printable
 from provisioner.transport.fake import FakeTransport
 from provisioner.verify import Proof
+from remote_agent.protocol.snapshot import SnapshotEntry
 
 NONCE = "00112233445566aa"
 PARSES_WITHIN_S = 5.0
@@ -88,6 +93,18 @@ def test_a_hosts_text_begins_no_line(text: str) -> None:
         line for line in shown.splitlines() if line.startswith("gpu01: ")
     ][:1]
     assert "\ntry: curl" not in show.error_text(StepFailed(text, host="gpu01"))
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=hostile)
+def test_names_begin_no_line(text: str) -> None:
+    entry, left_out = SnapshotEntry(text, size=3), LeftOut(text, text)
+    tree = CodeTree(Path("/root"), (entry,), {}, (left_out,), "0" * 40)
+    assert len(show_code.listing(tree).split("\n")) == 2
+    assert len(facts_report.text("gpu01", {"name": text}).split("\n")) == 2
+    assert len(doctor_report.log_text((), text).split("\n")) == 1
+    assert len(show_code.summary(tree).split("\n")) == 2
+    assert is_safe(show_code.summary(tree))
 
 
 def test_progress_is_one_clean_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ only: it runs as a program of its own.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 JOB = "evil-0101-000000-abcd"
-ESCAPES = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x1b[31mred\u202e"
+ESCAPES = "\x1b]52;c;cm0gLXJm\x07\x1b[2J\x9b31m\x1b[31mred\u202e\u200b\nforged: all is well"
 
 MANY_LISTS = b"[[]" + b",[]" * 9_999_999 + b"]"
 WIDE_TEXT = '["\N{GRINNING FACE}'.encode() + b"x" * ((32 << 20) - 8) + b'"]'
@@ -71,7 +72,13 @@ def honest(request: Request) -> None:
         wanted = json.loads(request["data"])
         reply(request, payload={row[0] if isinstance(row, list) else row: 0 for row in wanted})
     elif op == "list_outputs":
-        reply(request, {"more": False}, [])
+        outputs("a")(request)
+    elif op == "read_output":
+        part(request, b"abcd"[asked["offset"] :])
+    elif op == "hash_output":
+        data = b"abcd"[asked["offset"] : asked["offset"] + asked["length"]]
+        told = hashlib.sha256(data).hexdigest()
+        reply(request, {"sha256": told, "identity": identity()})
     elif op == "sample":
         reply(request, payload={"taken_at": 1e9, "host": {}, "gpus": []})
     elif op == "watch":
@@ -93,11 +100,43 @@ def answer(**result: Any) -> Callable[[Request], None]:
     return lambda request: reply(request, result)
 
 
-def outputs(*paths: Any) -> Callable[[Request], None]:
+def outputs(*paths: str, size: int = 4, more: bool = False) -> Callable[[Request], None]:
+    rows = [{"path": path, "size": size, "identity": identity(size)} for path in paths]
+    return lambda request: reply(request, {"more": more}, rows)
+
+
+def identity(size: int = 4, version: int = 1) -> str:
+    return f"7:1:{size}:{version}:1"
+
+
+def outputs_with_escapes(request: Request) -> None:
     rows = [
-        {"path": path, "size": 4, "modified_at": 1.0, "identity": "7:1:4:1:1"} for path in paths
+        {"path": f"skipped{ESCAPES}", "size": 0, "kind": "skipped", "reason": ESCAPES},
+        {"path": f"there{ESCAPES}", "size": 4, "identity": identity()},
+        {"path": f"to{ESCAPES}", "size": 0, "kind": "symlink", "target": f"/{ESCAPES}"},
     ]
-    return lambda request: reply(request, {"more": True}, rows)
+    reply(request, {"more": False}, rows)
+
+
+def part(request: Request, data: bytes, size: int = 4, version: int = 1, **more: Any) -> None:
+    told = {"identity": identity(size, version), "size": size, "hole": 0, "whole": False}
+    reply(request, {**told, **more}, data)
+
+
+def hole(request: Request) -> None:
+    part(request, b"", size=HUGE, hole=HUGE - request["args"]["offset"])
+
+
+def ever_changing(request: Request) -> None:
+    part(request, b"abcd", version=time.monotonic_ns())
+
+
+def other_bytes(request: Request) -> None:
+    part(request, b"wxyz"[request["args"]["offset"] :])
+
+
+def beyond_the_end(request: Request) -> None:
+    part(request, b"x" * 100, hole=1 << 40)
 
 
 def flood(request: Request) -> None:
@@ -224,9 +263,16 @@ LIES: dict[str, dict[str, Callable[[Request], None]]] = {
     "log of nonsense": {"read_log": answer(record=record(), offset="x", size=[])},
     "log is promised": {"read_log": answer(record=record(log_bytes=9), offset=0, size=9)},
     "log is silent": {"read_log": lambda request: sleep()},
+    "outputs with escapes": {"list_outputs": outputs_with_escapes},
+    "output of one hole": {"list_outputs": outputs("a", size=HUGE), "read_output": hole},
+    "output that changes": {"list_outputs": outputs("a"), "read_output": ever_changing},
+    "output of other bytes": {"list_outputs": outputs("a"), "read_output": other_bytes},
+    "output beyond its end": {"list_outputs": outputs("a"), "read_output": beyond_the_end},
+    "output of nonsense": {"list_outputs": outputs("a"), "read_output": answer(hole=-1, size="x")},
+    "output is silent": {"list_outputs": outputs("a"), "read_output": lambda request: sleep()},
     "outputs that leave": {"list_outputs": outputs("../../.ssh/authorized_keys")},
     "outputs that are absolute": {"list_outputs": outputs("/tmp/rigup-hostile-output")},
-    "outputs without end": {"list_outputs": outputs("a")},
+    "outputs without end": {"list_outputs": outputs("a", more=True)},
     "outputs that hoard": {"list_outputs": hoard_of_outputs},
     "outputs one by one": {"list_outputs": outputs_one_by_one},
     "outputs are silent": {"list_outputs": lambda request: sleep()},
