@@ -274,6 +274,7 @@ READERS: dict[str, Callable[[str], None]] = {
     "rigup-proxy.conf": _lines(r'\[Service\]|Environment="[A-Z_]+=(?:[^"\\%]|%%)*"'),
     "/etc/pip.conf": _pip,
     "rigup-network.sh": _profile,
+    "tmpfiles.d/rigup.conf": _lines(r"#[^\n]*|d /run/lock/rigup 1777 root root -"),
 }
 
 
