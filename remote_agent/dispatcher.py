@@ -265,8 +265,12 @@ class Dispatcher:
         return []
 
     def _launch(self, record: JobRecord, gpus: Tuple[Gpu, ...], leases: Tuple[int, ...]) -> bool:
-        """True once a supervisor has claimed the job."""
+        """True once a supervisor has claimed the job. A hold may have come since the round began:
+        the driver needs seconds to answer, and earlier jobs needed theirs to start."""
         try:
+            if self._on_hold():
+                self._note(record, WAITING)
+                return False
             if not self._went(record.job_id, gpus, leases):
                 self._start(self._store.layout, record.job_id, gpus, leases)
             claimed = self._wait_for_claim(record.job_id)

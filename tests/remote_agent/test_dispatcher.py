@@ -512,4 +512,46 @@ def test_a_supervisor_that_gave_up_for_a_reboot_is_no_failure(host):
     for _ in range(module.MAX_ATTEMPTS + 1):
         looks.append(False)
         host.dispatcher.round()
+
+
+def test_a_hold_that_comes_while_the_driver_answers_counts(host):
+    """NVML may need seconds; a job must not start after the last look before the reboot."""
+    held = [False]
+    host.dispatcher._on_hold = lambda: held[0]
+    slow = host.read
+
+    def read():
+        held[0] = True
+        return slow()
+
+    host.dispatcher._read_gpus = read
+    host.submit("job-a", 1)
+    assert host.dispatcher.round()
+    assert host.started == {}
+    assert not host.leases.is_held("GPU-0")
+    assert waits_for(host, "job-a") == "the host is about to reboot"
+
+
+def test_of_many_plain_jobs_none_starts_after_the_hold(host):
+    host.dispatcher._on_hold = lambda: len(host.started) > 0
+    for name in ("job-a", "job-b", "job-c"):
+        host.submit(name, 0)
+    assert host.dispatcher.round()
+    assert list(host.started) == ["job-a"]
+
+
+def test_supervisors_that_do_not_claim_during_a_hold_are_no_failures(host):
+    held = [False]
+    host.dispatcher._on_hold = lambda: held[0]
+    host.comes_up = False
+
+    def hold():
+        held[0] = True
+        return False
+
+    host.on_wait = hold
+    host.submit("job-a", 0)
+    for _ in range(5):
+        held[0] = False
+        rounds(host)
     assert host.store.record("job-a").state == QUEUED
