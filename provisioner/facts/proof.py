@@ -81,7 +81,7 @@ def _proof(text: object, simulated: object, proven: object, recorded_at: object)
 class ProofFacts:
     """``record`` is None where there is none, or one that says nothing. ``engine_started`` changes
     with every start of the Docker daemon; empty where that cannot be told. ``runtime_files``: size
-    and time of every program that starts a container, and of systemd. ``mig``: how the driver says
+    and times of every program that starts a container, and of systemd. ``mig``: how the driver says
     that its GPUs are split.
     """
 
@@ -102,10 +102,10 @@ SCRIPT = f"""
 [ -r /run/docker.pid ] && echo "engine=$(stat -c '%Y %i' /run/docker.pid) $(cat /run/docker.pid)"
 for name in {" ".join(RUNTIME_PROGRAMS)}; do
   file=$(command -v "$name") || continue
-  printf 'file=%s\n' "$(stat -L -c '%n %s %Y' "$file")"
+  printf 'file=%s\n' "$(stat -L -c '%n %s %Y %Z' "$file")"
 done
 for file in /lib/systemd/systemd /usr/lib/systemd/systemd; do
-  [ -e $file ] && printf 'file=%s\n' "$(stat -L -c '%n %s %Y' $file)" && break
+  [ -e $file ] && printf 'file=%s\n' "$(stat -L -c '%n %s %Y %Z' $file)" && break
 done
 printf 'file=cgroup %s\n' "$(stat -f -c %T /sys/fs/cgroup)"
 command -v nvidia-smi >/dev/null && limited nvidia-smi --query-gpu=uuid,mig.mode.current \
