@@ -14,9 +14,20 @@ from provisioner.steps.base import Change, Outcome, Satisfied
 ENTRY = f"d {DIRECTORY} {MODE} root root -"
 CONFIGURATION_TEXT = f"# written by rigup: where users see each other's GPU leases\n{ENTRY}\n"
 CREATE = Command.of("systemd-tmpfiles", "--create", CONFIGURATION, sudo=True)
-MAKE = Command.of(
-    *("install", "-d", "-m", MODE, "-o", "root", "-g", "root", "--", DIRECTORY), sudo=True
-)
+SCRIPT = r"""
+set -eu
+if [ -L "$1" ] || [ ! -d "$1" ]; then rm -f -- "$1"; fi
+mkdir -m 755 -- "$1" 2>/dev/null || :
+chown -h root:root -- "$1"
+[ ! -L "$1" ] && [ -d "$1" ]
+chmod -- "$2" "$1"
+"""
+"""Any user may have put something there, or puts it there meanwhile: a link is never followed. What
+is root's in a sticky directory cannot be exchanged any more."""
+
+
+def make_directory(path: str) -> Command:
+    return Command.sh(SCRIPT, path, MODE, sudo=True)
 
 
 class GpuLeases:
@@ -31,9 +42,10 @@ class GpuLeases:
         lasting = not found.tmpfiles or found.configuration == ENTRY
         if found.fit and lasting:
             return Satisfied(f"{DIRECTORY} is root's")
-        actions: tuple[Action, ...] = (Run(MAKE),)
+        actions: tuple[Action, ...] = (Run(make_directory(DIRECTORY)),)
         if found.tmpfiles:
-            actions = (WriteFile(PurePosixPath(CONFIGURATION), CONFIGURATION_TEXT), Run(CREATE))
+            write = WriteFile(PurePosixPath(CONFIGURATION), CONFIGURATION_TEXT)
+            actions = (write, *actions, Run(CREATE))
         missing = "is not there" if found.owner is None else "is not root's, open to all users"
         reason = f"{DIRECTORY} {missing}" if not found.fit else f"{DIRECTORY} would be gone at boot"
         return Change(reason, actions)
