@@ -17,6 +17,7 @@ from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
 from remote_agent.own_file import OwnFile, own_path
+from remote_agent.own_gpus import OwnGpus
 from remote_agent.protocol.job import FAILED, QUEUED, JobRecord
 from remote_agent.protocol.sample import GpuSample
 from remote_agent.reboot_hold import WAITING, reboot_is_due
@@ -52,7 +53,13 @@ def dispatch(layout: Layout) -> None:
             if not _lock(fd):
                 return
             wakeup = Wakeup(layout)
-            Dispatcher(store, Leases.of_host(), wait=wakeup.wait, prepare=prepare_standby).run()
+            Dispatcher(
+                store,
+                Leases.of_host(),
+                wait=wakeup.wait,
+                prepare=prepare_standby,
+                own_gpus=OwnGpus(store).jobs,
+            ).run()
         finally:
             if wakeup is not None:
                 wakeup.close()
@@ -70,7 +77,7 @@ class Dispatcher:
     """``read_gpus`` and ``start`` are replaced in tests. ``wait`` sleeps for so many seconds, or
     until somebody says that the queue or the GPUs changed, which it then tells by True.
     ``prepare`` starts a supervisor for the job that is next, ahead of its turn. ``on_hold`` tells
-    that nothing may start."""
+    that nothing may start, ``own_gpus`` which GPUs this user's running jobs have, and which job."""
 
     def __init__(
         self,
@@ -82,8 +89,10 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
         prepare: Optional[Callable[[Layout, str], Standby]] = None,
         on_hold: Callable[[], bool] = reboot_is_due,
+        own_gpus: Callable[[], Dict[str, str]] = dict,
     ) -> None:
         self._store = store
+        self._own_gpus = own_gpus
         self._on_hold = on_hold
         self._prepare = prepare
         self._standby: Optional[Standby] = None
@@ -202,7 +211,8 @@ class Dispatcher:
         if problem is not None:
             return self._bear(record, problem)
         self._trouble = None
-        idle = [gpu for gpu in reading.gpus if is_idle(gpu)]
+        own = self._own_gpus()
+        idle = [gpu for gpu in reading.gpus if is_idle(gpu) and gpu.uuid not in own]
         try:
             taken = self._lease(idle, record) if len(idle) >= needed else []
         except OSError as error:
@@ -212,11 +222,14 @@ class Dispatcher:
         if taken:
             gpus, leases = tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken)
             return self._launch(record, gpus, leases)
-        self._note(record, waiting_for(needed, reading, self._leases.holder))
+        self._note(record, waiting_for(needed, reading, lambda uuid: self._holder(uuid, own)))
         if len(idle) < needed:
             self._next_reading = self._clock() + self._busy_pause_s
             self._busy_pause_s = min(BUSY_ROUND_S, 2 * self._busy_pause_s)
         return False
+
+    def _holder(self, uuid: str, own: Dict[str, str]) -> str:
+        return self._leases.holder(uuid) or own.get(uuid, "")
 
     def _bear(self, record: JobRecord, problem: Obstacle) -> bool:
         """Wait for the host to get well; the job fails when that takes too long, which is told by

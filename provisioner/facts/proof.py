@@ -98,6 +98,13 @@ RUNTIME_PROGRAMS = (
 )
 """An upgrade of one of these may take the GPUs from containers, whatever package it is in."""
 
+LIBRARIES = (
+    "/usr/lib/*/libnvidia-container.so.1",
+    "/usr/lib64/libnvidia-container.so.1",
+    "/usr/local/lib/libnvidia-container.so.1",
+)
+"""Where there is no package of it, its version is in no list."""
+
 SCRIPT = f"""
 [ -r /run/docker.pid ] && echo "engine=$(stat -c '%Y %i' /run/docker.pid) $(cat /run/docker.pid)"
 for name in {" ".join(RUNTIME_PROGRAMS)}; do
@@ -108,6 +115,11 @@ for file in /lib/systemd/systemd /usr/lib/systemd/systemd; do
   [ -e $file ] && printf 'file=%s\n' "$(stat -L -c '%n %s %Y %Z' $file)" && break
 done
 printf 'file=cgroup %s\n' "$(stat -f -c %T /sys/fs/cgroup)"
+file=/etc/containerd/config.toml
+[ -r $file ] && printf 'file=%s %s\n' $file "$(sha256sum < $file | cut -c -64)"
+for file in {" ".join(LIBRARIES)}; do
+  [ -e "$file" ] && printf 'file=%s\n' "$(stat -L -c '%n %s %Y' "$file")"
+done
 command -v nvidia-smi >/dev/null && limited nvidia-smi --query-gpu=uuid,mig.mode.current \
   --format=csv,noheader 2>/dev/null | sort | sed 's/^/mig=/'
 command -v nvidia-smi >/dev/null && limited nvidia-smi -L 2>/dev/null | sed -n 's/^ *MIG/mig=MIG/p'

@@ -17,6 +17,7 @@ ROOTS = (
     "/etc/modprobe.d",
     "/etc/modules-load.d",
     "/etc/systemd",
+    "/etc/tmpfiles.d",
     "/etc/profile.d",
     "/etc/docker",
     "/etc/cdi",

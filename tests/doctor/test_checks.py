@@ -184,6 +184,27 @@ def test_what_provisioning_would_change_is_a_warning_with_its_reason() -> None:
     assert docker.where == "invoke provision --host gpu01 --check"
 
 
+@pytest.mark.parametrize(
+    ("leases", "told"),
+    [
+        ({"owner": None, "mode": ""}, "/run/lock/rigup is not there"),
+        ({"owner": 1000}, "/run/lock/rigup is not root's, open to all users"),
+        ({"mode": "777"}, "/run/lock/rigup is not root's, open to all users"),
+        ({"configuration": None}, "/run/lock/rigup would be gone at boot"),
+    ],
+)
+def test_a_directory_for_leases_that_is_missing_or_wrong_is_a_warning(
+    leases: dict[str, Any], told: str
+) -> None:
+    case = {"from": "converged", "facts": {"gpu_leases": leases}}
+    known = {**dict(facts_of(case, host_of(case)).items()), **probes_of({})}
+    found = diagnose(host_of(case), Facts(known), TODAY)
+    [finding] = [one for one in found.findings if one.id == "not-provisioned-gpu_leases"]
+    assert finding.severity == "warning"
+    assert told in finding.cause
+    assert finding.fix == "invoke provision --host gpu01"
+
+
 def test_a_step_that_cannot_be_judged_leaves_the_area_unchecked() -> None:
     case = {"from": "converged", "unreadable": {"network": "why"}}
     known = {**dict(facts_of(case, host_of(case)).items()), **probes_of({})}

@@ -6,9 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
-from lab_program import LabHostShell, Rigup
+from lab_program import LabHostShell, Rigup, wait_for
 
 from inventory import Host, load_inventory
 from provisioner.errors import BlockedError, ExitCode, RebootPending, RebootRequired
@@ -16,11 +17,12 @@ from provisioner.facts import Facts, gather
 from provisioner.facts.base import Fact, Output
 from provisioner.facts.pending import PATH
 from provisioner.host_job import Job
-from provisioner.reboot import RebootPolicy
+from provisioner.reboot import HOLD_PATH, RebootPolicy
 from provisioner.report import HostReport
 from provisioner.runner import provision
 from provisioner.steps import Change, Outcome, Satisfied
 from provisioner.transport.ssh import SshTransport
+from remote_agent.reboot_hold import WAITING
 
 pytestmark = pytest.mark.e2e
 
@@ -112,6 +114,60 @@ def test_a_host_in_use_is_not_rebooted(provisioned, lab_host, shell: Shell, tmp_
     finally:
         provisioned.ok("stop", job, "--grace", "0")
         host.run(f"rm -f {MARKER}")
+
+
+def test_a_job_that_started_while_the_question_was_open_is_not_cut_off(
+    provisioned, lab_host, shell: Shell, tmp_path
+) -> None:
+    host = shell("lab01")
+    host.run(f"touch {MARKER}")
+    before = host.run(BOOT_ID)
+    jobs: list[str] = []
+
+    def agree(name: str, warning: str) -> bool:
+        jobs.append(start(provisioned, tmp_path, "late"))
+        wait_for(lambda: state_of(provisioned, jobs[0])["state"] == "running", "the job runs")
+        return True
+
+    try:
+        report = run(lab_host("lab01"), RebootPolicy(allowed=True, agree=agree))
+        assert isinstance(report.error, BlockedError), report
+        assert f"job {jobs[0]} of lab" in report.error.message
+        assert host.run(BOOT_ID) == before
+        assert host.run(f"ls {HOLD_PATH}", check=False) == "", "others may start jobs again"
+    finally:
+        for job in jobs:
+            provisioned.ok("stop", job, "--grace", "0")
+        host.run(f"rm -f {MARKER}")
+
+
+@pytest.mark.parametrize("gpus", ["0", "1"])
+def test_no_job_starts_while_a_reboot_is_due_and_a_hold_ends_by_itself(
+    provisioned, shell: Shell, tmp_path, gpus: str
+) -> None:
+    host = shell("lab01")
+    host.run(f"mkdir -p /run/rigup; echo test >{HOLD_PATH}")
+    job = start(provisioned, tmp_path, "held", gpus)
+    try:
+        wait_for(lambda: state_of(provisioned, job)["waiting_for"] == WAITING, "the reason")
+        assert state_of(provisioned, job)["state"] == "queued"
+        host.run(f"touch -d '11 minutes ago' {HOLD_PATH}")  # whoever set it was killed
+        wait_for(lambda: state_of(provisioned, job)["state"] == "running", "the job runs")
+    finally:
+        host.run(f"rm -f {HOLD_PATH}")
+        provisioned.ok("stop", job, "--grace", "0")
+
+
+def start(rigup: Rigup, directory: Path, name: str, gpus: str = "0") -> str:
+    script = directory / "train.py"
+    script.write_text("import time\ntime.sleep(600)\n")
+    words = ("train", "--script", str(script), "--host", "lab01", "--gpus", gpus, "--name", name)
+    return rigup.ok(*words, "--runtime", "process").out.strip()
+
+
+def state_of(rigup: Rigup, job: str) -> dict[str, str]:
+    found: dict[str, str] = rigup.ok("describe", job, "--json").json["job"]
+    return found
 
 
 def test_a_host_that_stays_away_is_picked_up_by_the_next_run(

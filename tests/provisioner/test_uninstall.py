@@ -84,6 +84,7 @@ def test_what_rigup_never_writes_is_refused(trace: Trace) -> None:
         Trace("file", "/etc/apt/keyrings/rigup-nvidia-40a3b6b57ce845ea.asc"),
         Trace("file", "/etc/systemd/system/nvidia-persistenced.service.d/rigup.conf"),
         Trace("file", "/etc/pip.conf", "sha256:00"),
+        Trace("file", "/etc/tmpfiles.d/rigup.conf"),
         Trace("file", "/usr/local/share/rigup/ca-bundle.pem"),
         Trace("file", "/home/ml/.config/systemd/user/rigup-agent.service"),
         Trace("file", "/home/ml/.config/systemd/user/default.target.wants/rigup-agent-1f.service"),

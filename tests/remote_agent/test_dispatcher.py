@@ -555,3 +555,16 @@ def test_supervisors_that_do_not_claim_during_a_hold_are_no_failures(host):
         held[0] = False
         rounds(host)
     assert host.store.record("job-a").state == QUEUED
+
+
+def test_the_gpu_of_a_container_whose_supervisor_was_killed_is_not_free(host):
+    own = {"GPU-0": "train-1"}
+    host.dispatcher._own_gpus = lambda: own
+    host.reading = GpuReading(gpus(1))
+    host.submit("job-a", 1)
+    rounds(host)
+    assert "GPU 0: leased to train-1" in waits_for(host)
+    own.clear()
+    host.now += 60
+    host.dispatcher.round()
+    assert host.started == {"job-a": [0]}
