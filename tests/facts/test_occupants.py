@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,12 +35,16 @@ def _boot_id() -> str:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Outside pytest's own directory, which each start of pytest closes to other users."""
+    with tempfile.TemporaryDirectory(prefix="rigup-occupants-") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Ann's, closed to all others; the host's list of users knows nobody but her and us."""
-    tmp_path.chmod(0o755)
-    for above in tmp_path.parents:
-        if above.name.startswith("pytest"):
-            above.chmod(0o755)
     made = tmp_path / "ann"
     (made / ".rigup" / "jobs").mkdir(parents=True)
     programs = tmp_path / "programs"
