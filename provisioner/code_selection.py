@@ -38,6 +38,16 @@ SECRET_NAMES = (
     *(".npmrc", ".pypirc", ".pgpass", ".my.cnf", ".htpasswd", ".boto", ".s3cfg"),
     *("credentials", "credentials.json", "credentials.yaml", "credentials.yml"),
     *("client_secret*.json", "service_account*.json", "service-account*.json"),
+    *(
+        "ssh_host_*_key",
+        "deploy_key",
+        "*_deploy_key",
+        "kaggle.json",
+        "token",
+        "token.txt",
+        "*.token",
+    ),
+    *("shadow", "shadow-", "gshadow", "gshadow-"),
     *("kubeconfig", "*.kubeconfig", "secrets.json", "secrets.yaml", "secrets.yml", "secrets.toml"),
 )
 """Names of files that commonly hold keys, passwords or tokens."""

@@ -14,6 +14,12 @@ from remote_agent.protocol.snapshot import SnapshotEntry
 MAX_FILES = 50_000
 MAX_BYTES = 2 << 30
 READ_CHUNK = 1 << 20
+SYSTEM_DIRECTORIES = frozenset(
+    {"/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/mnt", "/opt", "/proc", "/root"}
+    | {"/run", "/sbin", "/srv", "/sys", "/usr", "/usr/bin", "/usr/local/bin", "/var"}
+    | {"/tmp"}  # noqa: S108
+)
+"""Nobody keeps a project directly in one of these (hier(7))."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,11 @@ class CodeTree:
 def code_root(script: Path) -> Path:
     """The directory that travels for ``script``: its Git work tree, else its own directory.
 
-    Raises UsageError where that would be somebody's whole home directory.
+    Raises UsageError where that would be somebody's whole home directory, or the system's.
     """
     directory = script.resolve().parent
     root = git_top(directory) or directory
-    if Path.home().resolve().is_relative_to(root):
+    if Path.home().resolve().is_relative_to(root) or str(root) in SYSTEM_DIRECTORIES:
         raise UsageError(
             f"{script.name} lies directly in {root}, and everything beside it would travel",
             remedy="put the script into a directory of its own",

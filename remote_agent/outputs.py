@@ -92,10 +92,16 @@ def read_output(
         hole = _hole(fd, offset)
         length = 0 if hole else min(limit, MAX_CHUNK)
         data = os.pread(fd, length, offset)
-        size = os.fstat(fd).st_size
-        whole = offset == 0 and len(data) == size and os.pread(fd, length, 0) == data
-        result = {"identity": identity(os.fstat(fd)), "size": size, "hole": hole, "whole": whole}
-        return result, data
+        again = os.pread(fd, length, 0) if offset == 0 else b""
+        status = os.fstat(fd)
+        left = max(0, status.st_size - offset)  # the program may have cut the file meanwhile
+        whole = offset == 0 and len(data) == status.st_size and again == data
+        return {
+            "identity": identity(status),
+            "size": status.st_size,
+            "hole": min(hole, left),
+            "whole": whole,
+        }, data[:left]
     except OSError as error:
         raise AgentFault("io-error", "%r: %s" % (path, error.strerror)) from None
     finally:

@@ -70,6 +70,7 @@ def test_ignore_files_count_in_and_outside_git(root: Path) -> None:
     [
         *(".env", ".env.local", "sub/.netrc", "id_ed25519", "deploy.pem", "tls.key"),
         *(".ssh/config", "sub/.aws/credentials", "credentials.json", ".npmrc", ".pypirc"),
+        *("deploy_key", "ssh_host_rsa_key", "kaggle.json", "token.txt"),
         *("SERVER.KEY", "kubeconfig", "my-service_account.json", "service_account-x.json"),
     ],
 )

@@ -259,3 +259,9 @@ def test_a_script_in_the_home_directory_itself_is_refused(
 def test_secrets_beside_a_script_outside_git_stay(tmp_path: Path) -> None:
     write(tmp_path, _dot_ssh__id_ed25519="key", train="a")
     assert names(frozen(tmp_path)) == ["train"]
+
+
+@pytest.mark.parametrize("script", ["/etc/hostname", "/usr/bin/env", "/tmp/train.py"])
+def test_a_script_in_a_directory_of_the_system_is_refused(script: str) -> None:
+    with pytest.raises(UsageError, match="everything beside it would travel"):
+        code_root(Path(script).parent / "train.py")

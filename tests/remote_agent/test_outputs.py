@@ -147,3 +147,19 @@ def test_a_page_ends_where_its_texts_are_long(root, monkeypatch):
     assert (len(page), more) == (1, True)
     page, more = page_of_outputs([root], "b", 100)
     assert ([found.path for found in page], more) == (["z/z/z"], False)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_told_as_it_is_then(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    real = os.pread
+
+    def pread(fd, length, offset):
+        data = real(fd, length, offset)
+        os.truncate(str(path), 4)
+        return data
+
+    monkeypatch.setattr("remote_agent.outputs.os.pread", pread)
+    result, data = read_output([str(tmp_path)], "a", 2, 8)
+    assert (result["size"], data) == (4, b"23")
+    assert result["identity"].split(":")[2] == "4"
