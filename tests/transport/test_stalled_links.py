@@ -23,7 +23,7 @@ from provisioner.transport import ssh, ssh_auth, ssh_socket
 from provisioner.transport.ssh import SshTransport
 from provisioner.transport.target import resolve
 
-WITHIN_S = 20.0
+WITHIN_S = 40.0
 MUCH = b"x" * (32 << 20)
 """More than the sockets on the way take from somebody who writes."""
 
@@ -111,9 +111,10 @@ def test_an_upload_through_a_jump_host_that_stalls_ends(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The jump host works until the host behind it is logged in to, then takes nothing."""
-    jump = replace(serve("relay").host(), name="jump")
+    jump = replace(serve("relay").host(connect_timeout_s=8.0), name="jump")
     monkeypatch.setattr(ssh, "resolve", _directly)
-    transport = SshTransport(replace(serve("network").host(), via=jump, jump="jump"))
+    behind = serve("network").host(connect_timeout_s=8.0)
+    transport = SshTransport(replace(behind, via=jump, jump="jump"))
     ends(lambda: transport.run(Command.of("cat", stdin=MUCH, timeout_s=2.0)), CommandTimeout)
     closes(transport)
 
