@@ -18,7 +18,8 @@ from typing import BinaryIO, TypeVar
 from provisioner.agent.client import AgentClient, OutputHash, OutputPart, read_identity
 from provisioner.agent.patient import PatientAgent
 from provisioner.errors import AgentError, RigupError, UsageError
-from remote_agent.protocol.snapshot import SKIPPED, SYMLINK, OutputFile
+from remote_agent.protocol.snapshot import SKIPPED, SYMLINK, OutputFile, check_path
+from remote_agent.protocol.values import ProtocolError
 
 T = TypeVar("T")
 
@@ -71,17 +72,29 @@ def pull(agent: PatientAgent, job_id: str, target: Path, progress: Callable[[str
     return puller.result
 
 
+def check_path_of(output: OutputFile) -> None:
+    """Raises UsageError for a path that is no plain one below a directory."""
+    try:
+        check_path(output.path)
+    except ProtocolError as error:
+        raise UsageError(f"the host names an output outside the target: {error}") from error
+
+
 def local_path(target: Path, remote: str) -> Path:
     """Where an output lands below ``target``.
 
-    Raises UsageError for a path that would leave it, by ``..``, an absolute path or a symlink
-    that already lies there.
+    Raises OSError for a loop of symlinks, and UsageError for a path that would leave it, by ``..``,
+    an absolute path or a symlink that already lies there.
     """
     parts = PurePosixPath(remote).parts
     if not parts or remote.startswith("/") or ".." in parts or "\0" in remote:
         raise UsageError(f"the host names an output outside the target: {remote!r}")
     path = target.joinpath(*parts)
-    if not path.parent.resolve().is_relative_to(target.resolve()):
+    try:
+        inside = path.parent.resolve().is_relative_to(target.resolve())
+    except RuntimeError as error:  # Python before 3.13, for a symlink that leads to itself
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+    if not inside:
         raise UsageError(
             f"{path} leads outside {target} through a symbolic link",
             remedy="pull into an empty directory with --to",
@@ -96,7 +109,13 @@ def stays_inside(link: str, destination: str) -> bool:
     up = next((place for place, part in enumerate(parts) if part != ".."), len(parts))
     down = parts[up:]
     is_plain = bool(destination) and not any(part in ("", ".", "..") for part in down)
-    return is_plain and "\0" not in destination and up < len(link.split("/"))
+    own = link.rpartition("/")[2]
+    return (
+        is_plain
+        and "\0" not in destination
+        and up < len(link.split("/"))
+        and not (up == 0 and parts[0] == own)  # it would lead to itself
+    )
 
 
 class _Puller:
@@ -115,7 +134,7 @@ class _Puller:
     def take(self, output: OutputFile) -> None:
         try:
             with _left_out_by_system():
-                path = local_path(self._target, output.path)
+                path = self._place(output)
                 if _is_reserved(output.path):
                     raise _LeftOut("rigup keeps files of this name itself")
                 if output.kind == SKIPPED:
@@ -131,6 +150,15 @@ class _Puller:
             raise _cannot_write(self._target, error) from error
         else:
             self.result.files.append(path)
+
+    def _place(self, output: OutputFile) -> Path:
+        """A symlink that lies here already keeps out what is below it, and nothing else. A name
+        that could only come from a hostile host ends the pull."""
+        check_path_of(output)
+        try:
+            return local_path(self._target, output.path)
+        except UsageError as error:
+            raise _LeftOut(error.message) from error
 
     def _note_pulled(self, output: OutputFile) -> None:
         """Before the file is there: whatever ends this pull, it is never taken for code."""
@@ -290,8 +318,8 @@ def read_pulled_list(target: Path) -> Iterator[str]:
 
 def _is_reserved(path: str) -> bool:
     """A host must not write the list that hides files from ``train``."""
-    name = path.rpartition("/")[2]
-    return name == PULLED_LIST or name.endswith(PART_SUFFIX)
+    names = path.split("/")
+    return PULLED_LIST in names or names[-1].endswith(PART_SUFFIX)
 
 
 def _is_current(path: Path, output: OutputFile) -> bool:

@@ -53,7 +53,7 @@ def note_line(text: str) -> None:
 def says_yes(question: str) -> bool:
     """A person's answer at the terminal; ctrl-d is a no. Asked on stderr, for stdout may be a pipe.
     Read past Python's buffer: a thread that waits there for ever would spoil the program's end."""
-    sys.stderr.write(question)
+    sys.stderr.write(printable(question, limit=NOTE_LIMIT))
     sys.stderr.flush()
     answer = os.read(sys.stdin.fileno(), 4096).decode(errors="replace")
     return answer.strip().lower() in ("y", "yes")

@@ -12,7 +12,13 @@ from remote_agent.faults import AgentFault, complain
 from remote_agent.layout import Layout
 from remote_agent.logs import read_log
 from remote_agent.metrics.sampler import Sampler
-from remote_agent.outputs import hash_output, output_roots, page_of_outputs, read_output
+from remote_agent.outputs import (
+    hash_output,
+    output_roots,
+    page_of_outputs,
+    read_output,
+    redirected_outputs,
+)
 from remote_agent.processes import boot_id, find_supervisor
 from remote_agent.protocol.codec import MAX_PAYLOAD
 from remote_agent.protocol.job import DAMAGED, QUEUED, STOPPED, JobRecord, JobSpec, Verdict
@@ -141,7 +147,9 @@ class Operations:
 
     def op_list_outputs(self, request: Request) -> Answer:
         after = str(request.args.get("after", ""))
-        page, more = page_of_outputs(self._output_roots(request), after)
+        record = self.store.record(_job_id(request))
+        others = redirected_outputs(record.spec, self._layout.job(record.job_id))
+        page, more = page_of_outputs(self._output_roots(request), after, others=others)
         return {"more": more}, to_payload([found.to_json() for found in page])
 
     def op_read_output(self, request: Request) -> Answer:

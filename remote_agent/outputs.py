@@ -37,23 +37,41 @@ KINDS = (
 def output_roots(spec: JobSpec, paths: JobPaths) -> List[str]:
     """The job's outputs directory, and every plain directory that the program put in the place of
     the links to it."""
-    links = {
-        os.path.join(directory, "outputs")
-        for directory in (paths.work, working_directory(spec, paths))
-    }
-    replaced = (path for path in sorted(links) if os.path.isdir(path) and not os.path.islink(path))
+    replaced = (
+        path for path in _links(spec, paths) if os.path.isdir(path) and not os.path.islink(path)
+    )
     return [paths.outputs, *replaced]
 
 
+def redirected_outputs(spec: JobSpec, paths: JobPaths) -> List[OutputFile]:
+    """One row where the program put a link of its own in the place of ours: its results are
+    somewhere else, and what lies there is nobody's to send."""
+    ours = os.path.realpath(paths.outputs)
+    for link in _links(spec, paths):
+        if os.path.islink(link) and os.path.realpath(link) != ours:
+            reason = "the program made it a link to %s, which is not followed" % os.readlink(link)
+            return [_skipped("outputs", reason)]
+    return []
+
+
+def _links(spec: JobSpec, paths: JobPaths) -> List[str]:
+    """Where the program finds its outputs directory."""
+    directories = {paths.work, working_directory(spec, paths)}
+    return sorted(os.path.join(directory, "outputs") for directory in directories)
+
+
 def page_of_outputs(
-    roots: Sequence[str], after: str, limit: int = OUTPUTS_PAGE
+    roots: Sequence[str],
+    after: str,
+    limit: int = OUTPUTS_PAGE,
+    others: Sequence[OutputFile] = (),
 ) -> Tuple[List[OutputFile], bool]:
     """Outputs that come after the path ``after`` ("": from the first one), up to ``limit`` and
-    OUTPUTS_PAGE_TEXT, and whether there are more."""
+    OUTPUTS_PAGE_TEXT, and whether there are more. ``others``: rows that are listed as well."""
     start = after.split("/") if after else []
     page: List[OutputFile] = []
     length = 0
-    for found in list_outputs(roots):
+    for found in list_outputs(roots, others):
         if found.path.split("/") <= start:
             continue
         if len(page) >= limit or length >= OUTPUTS_PAGE_TEXT:
@@ -63,11 +81,11 @@ def page_of_outputs(
     return page, False
 
 
-def list_outputs(roots: Sequence[str]) -> Iterator[OutputFile]:
+def list_outputs(roots: Sequence[str], others: Sequence[OutputFile] = ()) -> Iterator[OutputFile]:
     """Files and symlinks below the roots, and what cannot be read with the reason, sorted by
     their parts. Of two with one path, that of the first root counts."""
     merged = heapq.merge(
-        *(_walk(root) for root in roots), key=lambda output: output.path.split("/")
+        *(_walk(root) for root in roots), others, key=lambda output: output.path.split("/")
     )
     previous = None
     for output in merged:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from provisioner.command import Command
 from provisioner.containers.docker_cli import checked
+from provisioner.text import one_line
 from provisioner.transport.base import Transport
 
 SESSION = re.compile(r"sshd(?:-session)?: (?!/)[^ \[]+(?:@\S+)?\Z")
@@ -35,7 +36,7 @@ class Activity:
         if self.programs:
             rest = f" and {self.more} more" if self.more else ""
             parts.append("running: " + ", ".join(self.programs) + rest)
-        return "; ".join(parts)
+        return one_line("; ".join(parts))
 
 
 def look_inside(transport: Transport, docker_name: str) -> Activity:

@@ -129,7 +129,7 @@ def up(
     start, the old one runs again. Raises CommandFailed or RigupError when it does not start.
     """
     keys_changed = _install_keys(transport, spec, authorized_keys(public_keys))
-    replacement.finish_earlier(transport, spec)
+    replacement.finish_earlier(transport, spec, sleep, clock)
     found = inspect(transport, spec.docker_name)
     if found is not None and not _is_as_asked(found, spec):
         _require_recreate(found, spec, transport.host_name, recreate)

@@ -6,7 +6,6 @@ then, or wherever the client is killed, the old one runs again: at once, or at t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -55,27 +54,53 @@ def replace_container(
         _put_back(transport, spec, start=was_running)
         error.message += "\nthe container that was there before is there again, as it was"
         raise
-    remove_container(transport, kept)
+    _drop_old(transport, spec)
 
 
-def finish_earlier(transport: Transport, spec: ContainerSpec) -> None:
+def finish_earlier(
+    transport: Transport,
+    spec: ContainerSpec,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> None:
     """Clear up after a replacement whose client was killed. The old container comes back, unless
-    the new one runs."""
-    pattern = f"^/?{re.escape(spec.docker_name)}\\.(old|new)$"
+    the new one has answered, or does now."""
+    pattern = f"^/?{re.escape(spec.docker_name)}\\.(old|new|gone)$"
     words = ("docker", "ps", "--all", "--format", "{{.Names}}", "--filter", f"name={pattern}")
     left = checked(transport, Command.of(*words)).text.split()
-    if not left:
-        return
-    if _old_name(spec) in left and _new_one_runs(transport, spec):
-        remove_container(transport, _old_name(spec))
-    _put_back(transport, spec, start=_old_name(spec) in left)
+    if _gone_name(spec) in left:
+        remove_container(transport, _gone_name(spec))
+    if _old_name(spec) in left:
+        if _new_one_answers(transport, spec, sleep, clock):
+            _drop_old(transport, spec)
+        else:
+            _put_back(transport, spec, start=True)
+    if _new_name(spec) in left:
+        remove_container(transport, _new_name(spec))
 
 
-def _new_one_runs(transport: Transport, spec: ContainerSpec) -> bool:
+def _new_one_answers(
+    transport: Transport,
+    spec: ContainerSpec,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+) -> bool:
     old, current = inspect(transport, _old_name(spec)), inspect(transport, spec.docker_name)
-    if current is None or old is None:
+    if current is None or old is None or _label(current) == _label(old):
         return False
-    return current["State"]["Status"] == "running" and _label(current) != _label(old)
+    if current["State"]["Status"] != "running":
+        return False
+    try:
+        await_ssh(transport, spec, sleep, clock)
+    except RigupError:
+        return False
+    return True
+
+
+def _drop_old(transport: Transport, spec: ContainerSpec) -> None:
+    """The new name says, also to a later client, that the new container has answered."""
+    checked(transport, Command.of("docker", "rename", _old_name(spec), _gone_name(spec)))
+    remove_container(transport, _gone_name(spec))
 
 
 def _put_back(transport: Transport, spec: ContainerSpec, *, start: bool) -> None:
@@ -88,11 +113,15 @@ def _put_back(transport: Transport, spec: ContainerSpec, *, start: bool) -> None
 
 
 def _label(entry: dict[str, Any]) -> str:
-    return json.dumps((entry["Config"].get("Labels") or {}).get(SPEC_LABEL))
+    return str((entry["Config"].get("Labels") or {}).get(SPEC_LABEL, ""))
 
 
 def _new_name(spec: ContainerSpec) -> str:
     return f"{spec.docker_name}.new"
+
+
+def _gone_name(spec: ContainerSpec) -> str:
+    return f"{spec.docker_name}.gone"
 
 
 def _old_name(spec: ContainerSpec) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, Type, TypeVar, Union, get_type_hints
 
@@ -169,7 +168,7 @@ def _whole(value: Any, name: str) -> int:
 def _number(value: Any, name: str) -> float:
     if type(value) not in (int, float):
         raise _wrong(name, "a number", value)
-    if not math.isfinite(value) or abs(value) > MAX_FLOAT:
+    if not -MAX_FLOAT <= value <= MAX_FLOAT:  # also what is no number; no int is too large for it
         raise ProtocolError("%s: the number is too large" % name)
     result: float = value
     return result

@@ -162,3 +162,12 @@ def test_outputs_confine_reading(agent, shell, finished, tmp_path, path):
     with pytest.raises(AgentError) as caught:
         agent.read_output("job-link", path)
     assert caught.value.code in ("outside-outputs", "no-such-output")
+
+
+def test_results_behind_a_link_of_the_programs_own_are_named(agent, shell, finished, tmp_path):
+    script = f"rm outputs; ln -s {tmp_path} outputs; echo x > outputs/model"
+    agent.submit(shell("job-away", script))
+    finished(agent, "job-away")
+    [found] = agent.list_outputs("job-away")
+    assert (found.path, found.kind) == ("outputs", "skipped")
+    assert str(tmp_path) in found.reason

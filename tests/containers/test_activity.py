@@ -42,3 +42,8 @@ def test_sessions_and_programs_are_named() -> None:
     )
     assert str(found).startswith("1 open SSH session(s); running: python train.py")
     assert str(found).endswith("and 1 more")
+
+
+def test_a_programs_name_carries_no_escape_into_the_question() -> None:
+    assert "\x1b" not in str(Activity(0, ("evil \x1b]52;c;eA==\x07\n[y]",)))
+    assert "\n" not in str(Activity(0, ("evil\n[y]",)))

@@ -168,7 +168,7 @@ def test_a_different_container_is_replaced_only_when_asked() -> None:
     assert "--recreate" in (caught.value.remedy or "")
     assert docker.done == []
     bring_up(docker, recreate=True)
-    assert docker.done == ["create", "stop", "rename", "rename", "start", "rm"]
+    assert docker.done == ["create", "stop", "rename", "rename", "start", "rename", "rm"]
     assert set(docker.entries) == {SPEC.docker_name}
     assert not differences(SPEC, docker.entries[SPEC.docker_name]["Config"]["Labels"][SPEC_LABEL])
 
@@ -202,7 +202,7 @@ def test_a_new_one_that_does_not_answer_gives_way_to_the_old_one(status: str) ->
     assert set(docker.entries) == {SPEC.docker_name}
 
 
-@pytest.mark.parametrize("commands", range(7))
+@pytest.mark.parametrize("commands", range(8))
 def test_a_client_that_is_killed_while_it_replaces_loses_no_container(commands: int) -> None:
     docker = Docker()
     docker.add(OLD)
@@ -212,6 +212,26 @@ def test_a_client_that_is_killed_while_it_replaces_loses_no_container(commands: 
     assert any(name.startswith(SPEC.docker_name) for name in docker.entries)
     docker.breaks_at = None
     bring_up(docker, recreate=True)
+    assert gpus_of(docker) == ("none", "running")
+    assert set(docker.entries) == {SPEC.docker_name}
+
+
+def test_a_new_one_that_never_answered_is_not_taken_for_good_by_the_next_run() -> None:
+    docker = Docker(answers=False)
+    docker.add(OLD, "running", f"{SPEC.docker_name}.old")
+    docker.add(SPEC)
+    docker.add(OLD, "running", f"{SPEC.docker_name}.old")
+    with pytest.raises(RigupError):
+        bring_up(docker)
+    assert gpus_of(docker) == ("all", "running")
+    assert set(docker.entries) == {SPEC.docker_name}
+
+
+def test_a_new_one_that_has_answered_stays_also_when_it_was_stopped_since() -> None:
+    docker = Docker()
+    docker.add(SPEC, "exited")
+    docker.add(OLD, "exited", f"{SPEC.docker_name}.gone")
+    bring_up(docker)
     assert gpus_of(docker) == ("none", "running")
     assert set(docker.entries) == {SPEC.docker_name}
 

@@ -250,6 +250,8 @@ class TestLeftOut:
             OutputFile("good/below", 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("link", 0, 0.0, SYMLINK, target="/etc/passwd"),
             OutputFile("link", 0, 0.0, SYMLINK, target="../out"),
+            OutputFile("link", 0, 0.0, SYMLINK, target="link"),
+            OutputFile(f"{PULLED_LIST}/x", 5, 1.0, identity="7:1:5:1:1"),
             OutputFile("link", 0, 0.0, SYMLINK, target="a/../../x"),
             OutputFile("link", 0, 0.0, SYMLINK),
         ],
@@ -298,6 +300,25 @@ def test_a_hostile_name_lands_nowhere(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="outside the target"):
         bring(OutputAgent({name: File(b"x")}), target)
     assert [path.name for path in tmp_path.rglob("*")] == ["target"]
+
+
+def test_a_loop_of_symlinks_here_keeps_out_what_is_below_it_only(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    pulled = bring(OutputAgent({"loop/x": File(DATA), "good": File(DATA)}), tmp_path)
+    assert pulled.files == [tmp_path / "good"]
+    assert [path for path, _ in pulled.left_out] == ["loop/x"]
+
+
+def test_a_users_own_symlink_keeps_out_what_is_below_it_only(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (tmp_path / "disk").mkdir()
+    (target / "ckpt").symlink_to(tmp_path / "disk")
+    pulled = bring(OutputAgent({"ckpt/x": File(DATA), "good": File(DATA)}), target)
+    assert pulled.files == [target / "good"]
+    [(path, reason)] = pulled.left_out
+    assert (path, "symbolic link" in reason) == ("ckpt/x", True)
+    assert list((tmp_path / "disk").iterdir()) == []
 
 
 PARTS = st.lists(st.sampled_from(["..", ".", "", "a", "b", "c"]), min_size=1, max_size=5)

@@ -46,6 +46,9 @@ def test_values_come_back_as_they_were(value):
     ("changes", "named"),
     [
         ({"started_at": 1e300}, "started_at"),
+        ({"started_at": 10**400}, "started_at"),
+        ({"created_at": -(10**400)}, "created_at"),
+        ({"log_bytes": 10**400}, "log_bytes"),
         ({"started_at": float("nan")}, "started_at"),
         ({"started_at": -1.0}, "started_at"),
         ({"started_at": "yesterday"}, "started_at"),
