@@ -34,8 +34,9 @@ class Command:
 
     ``words`` are quoted one by one. A script (:meth:`sh`) is passed as one quoted argument to
     ``sh -c``; its own ``args`` arrive as ``$1``, ``$2`` … so that no value is ever pasted into it.
-    ``stdin`` is fed to the program and never shown. A program that prints more than
-    ``max_output_bytes`` on both streams together is given up.
+    ``stdin`` is fed to the program and never shown. ``timeout_s`` is the command's own time limit,
+    ``patience_s`` that of a question: the host's limit counts where it is shorter. A program that
+    prints more than ``max_output_bytes`` on both streams together is given up.
     """
 
     words: tuple[str, ...]
@@ -43,6 +44,7 @@ class Command:
     stdin: bytes | None = field(default=None, repr=False)
     timeout_s: float | None = None
     max_output_bytes: int = MAX_OUTPUT_BYTES
+    patience_s: float | None = None
 
     def __post_init__(self) -> None:
         if not self.words:
@@ -58,8 +60,9 @@ class Command:
         stdin: bytes | None = None,
         timeout_s: float | None = None,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
+        patience_s: float | None = None,
     ) -> Command:
-        return cls(words, sudo, stdin, timeout_s, max_output_bytes)
+        return cls(words, sudo, stdin, timeout_s, max_output_bytes, patience_s)
 
     @classmethod
     def sh(
@@ -70,9 +73,14 @@ class Command:
         stdin: bytes | None = None,
         timeout_s: float | None = None,
         max_output_bytes: int = MAX_OUTPUT_BYTES,
+        patience_s: float | None = None,
     ) -> Command:
         words = ("sh", "-c", script, "sh", *args) if args else ("sh", "-c", script)
-        return cls(words, sudo, stdin, timeout_s, max_output_bytes)
+        return cls(words, sudo, stdin, timeout_s, max_output_bytes, patience_s)
+
+    def limit_s(self, default_s: float) -> float:
+        """How long it may take where the host's limit is ``default_s``, in seconds."""
+        return self.timeout_s or min(default_s, self.patience_s or default_s)
 
     def render(self) -> str:
         """The exact line for a POSIX shell, without sudo."""

@@ -116,7 +116,7 @@ def gather(
     told += f"DIRECTORIES={shlex.quote(chr(10).join(directories))}\n"
     script = told + compose(facts, nonce)
     result = transport.run(
-        Command.of("sh", "-s", sudo=sudo, stdin=script.encode(), timeout_s=GATHER_TIMEOUT_S)
+        Command.of("sh", "-s", sudo=sudo, stdin=script.encode(), patience_s=GATHER_TIMEOUT_S)
     )
     return Facts(parse(result.text, facts, nonce))
 

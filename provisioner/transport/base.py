@@ -49,7 +49,7 @@ class Transport(Protocol):
         """Run to the end and return the result, whatever the exit status.
 
         ``on_output`` receives stdout and stderr chunks as they come. A command's own
-        ``timeout_s`` (seconds, default: the host's command timeout) raises CommandTimeout.
+        ``timeout_s`` or ``patience_s`` (default: the host's command timeout) raises CommandTimeout.
         """
 
     def put(self, data: bytes, path: PurePosixPath, *, mode: int = 0o644) -> None:

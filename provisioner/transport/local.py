@@ -51,7 +51,7 @@ class LocalTransport:
         )
         output = OutputBuffer(command, self._host_name, on_output)
         try:
-            deadline = time.monotonic() + (command.timeout_s or DEFAULT_TIMEOUT_S)
+            deadline = time.monotonic() + command.limit_s(DEFAULT_TIMEOUT_S)
             _LocalExchange(process, command.stdin or b"", output).run(deadline)
             process.wait(max(0.0, deadline - time.monotonic()))
         except BaseException as error:

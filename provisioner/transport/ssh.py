@@ -81,7 +81,7 @@ class SshTransport:
 
     def run(self, command: Command, *, on_output: OutputSink | None = None) -> Result:
         channel = self._channel()
-        timeout_s = command.timeout_s or self._host.command_timeout_s
+        timeout_s = command.limit_s(self._host.command_timeout_s)
         exchange = Exchange(self.host_name, channel, command, on_output, Deadline(timeout_s))
         with self._watch_link(timeout_s + GRACE_S):
             try:
