@@ -535,6 +535,7 @@ def dashboard(
         "gpus": "all, none, or indices such as 0,1 (default: all there are)",
         "image": "image reference (default: chosen to fit the host)",
         "recreate": "replace a container that differs",
+        "yes": "with --recreate: also one in which somebody works",
         "inventory": HOSTS_HELP["inventory"],
     }
 )
@@ -545,10 +546,11 @@ def container_up(
     gpus: Text = None,
     image: Text = None,
     recreate: bool = False,
+    yes: bool = False,
     inventory: Text = None,
 ) -> int:
     """Start an SSH-enabled PyTorch container; then `ssh HOST-torch` works."""
-    wish = facade.Wish(name=name, image=image, gpus=gpus, recreate=recreate)
+    wish = facade.Wish(name, image, gpus, recreate=recreate, end_sessions=yes)
     results = job_facade.on_each(
         _hosts(host, None, False, inventory),
         lambda one: containers.up(one, wish, terminal.note),
@@ -621,18 +623,25 @@ def container_down(
 ) -> int:
     """Remove the container; its home directory, mounts and host keys stay."""
     hosts = _hosts(host, None, False, inventory)
-    for one, busy, _ in job_facade.on_each(hosts, lambda one: containers.activity(one, name)):
+    looked = job_facade.on_each(hosts, lambda one: containers.activity(one, name))
+    agreed = {one.name: yes for one in hosts}
+    for one, busy, error in looked:
         alias = facade.alias_of(one, name)
         if busy:
             arguments.confirm(f"{alias} is in use ({busy}); end that?", yes)
-        if forget:
+            agreed[one.name] = True
+        if forget and error is None:
             arguments.confirm(f"delete the home directory of {alias} for good?", yes)
-    results = job_facade.on_each(hosts, lambda one: containers.down(one, name, forget=forget))
+    results = job_facade.on_each(
+        [one for one, _, error in looked if error is None],
+        lambda one: containers.down(one, name, forget=forget, end_sessions=agreed[one.name]),
+    )
     for one, removed, error in results:
         if error is None:
             print(f"{facade.alias_of(one, name)}: {'removed' if removed else 'was not there'}")
-    terminal.complain_all(results)
-    return outcome.exit_code_of(results)
+    problems = [*((one, None, error) for one, _, error in looked if error), *results]
+    terminal.complain_all(problems)
+    return outcome.exit_code_of(problems)
 
 
 SERVICE_HELP = {

@@ -17,6 +17,7 @@ import tasks
 from inventory import Host
 from provisioner import arguments
 from provisioner.agent.client import LogChunk
+from provisioner.containers.activity import Activity
 from provisioner.errors import (
     BlockedError,
     ConnectError,
@@ -373,6 +374,30 @@ def test_every_command_has_help(rigup: Command, name: str) -> None:
     assert done.code == 0
     assert "Traceback" not in done.err
     assert name in done.out
+
+
+def test_a_container_is_left_where_nobody_could_look_into_it(rigup: Command) -> None:
+    """Not to know who works there is not to know that nobody does."""
+    down: list[tuple[str, bool]] = []
+
+    def activity(host: Host, name: str) -> Activity:
+        if host.name == "gpu01":
+            raise ConnectError("no answer", host=host.name, remedy="look at it")
+        return Activity()
+
+    def take(host: Host, name: str, *, forget: bool, end_sessions: bool) -> bool:
+        down.append((host.name, end_sessions))
+        return True
+
+    rigup.patch.setattr("provisioner.containers.on_hosts.activity", activity)
+    rigup.patch.setattr("provisioner.containers.on_hosts.down", take)
+    done = rigup("container.down", "--host", "gpu01,gpu02")
+    assert done.code == 1
+    assert down == [("gpu02", False)]
+    assert "gpu02-torch: removed" in done.out
+    assert "gpu01: no answer" in done.err
+    done = rigup("container.down", "--host", "gpu01,gpu02", "--yes")
+    assert down == [("gpu02", False), ("gpu02", True)]
 
 
 READING = {"provision", "facts", "train", "jobs", "describe", "container.list", "lab.status"}

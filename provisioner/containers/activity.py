@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from provisioner.command import Command
-from provisioner.containers.docker_cli import checked
-from provisioner.text import one_line
+from provisioner.containers.docker_cli import checked, question
+from provisioner.errors import BlockedError
+from provisioner.text import one_line, printable
 from provisioner.transport.base import Transport
 
 SESSION = re.compile(r"sshd(?:-session)?: (?!/)[^ \[]+(?:@\S+)?\Z")
 """The process of one login: ``sshd: ana@pts/0``, or ``sshd: ana`` before there is a terminal."""
 OF_THE_CONTAINER = re.compile(
-    r"(\S*/)?(sshd|docker-init|tini)\b|(\S*/)?sh \S*entrypoint|-?(\S*/)?(ba|da|z|fi)?sh\Z"
+    r"(\S*/)?sshd(-session)?:? |(\S*/)?(docker-init|tini) -- "
+    r"|(\S*/)?sh /usr/local/\S*/entrypoint\.sh|-?(\S*/)?(ba|da|z|fi)?sh\Z"
 )
 """The container's own processes, and shells that wait for somebody to type."""
 NAMED = 3
@@ -34,8 +35,9 @@ class Activity:
     def __str__(self) -> str:
         parts = [f"{self.sessions} open SSH session(s)"] if self.sessions else []
         if self.programs:
+            shown = ", ".join(printable(program, limit=MAX_SHOWN) for program in self.programs)
             rest = f" and {self.more} more" if self.more else ""
-            parts.append("running: " + ", ".join(self.programs) + rest)
+            parts.append(f"running: {shown}{rest}")
         return one_line("; ".join(parts))
 
 
@@ -43,10 +45,21 @@ def look_inside(transport: Transport, docker_name: str) -> Activity:
     """What goes on in a container; nothing in one that does not run. Raises CommandFailed."""
     words = ("docker", "top", docker_name, "-eo", "pid,args")
     state = ("docker", "container", "inspect", "--format", "{{.State.Status}}", docker_name)
-    found = checked(transport, Command.of(*state), missing_is_fine=True)
+    found = checked(transport, question(*state), missing_is_fine=True)
     if not found.ok or found.text.strip() != "running":
         return Activity()
-    return read_top(checked(transport, Command.of(*words)).text)
+    return read_top(checked(transport, question(*words)).text)
+
+
+def require_unused(transport: Transport, docker_name: str, name: str) -> None:
+    """Raises BlockedError while anybody works in the container."""
+    found = look_inside(transport, docker_name)
+    if found:
+        raise BlockedError(
+            f"the container {name} is in use ({found})",
+            host=transport.host_name,
+            remedy="end that, or add --yes",
+        )
 
 
 def read_top(text: str) -> Activity:

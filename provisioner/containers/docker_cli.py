@@ -14,6 +14,9 @@ from provisioner.errors import CommandFailed, RigupError
 from provisioner.transport.base import Transport
 
 START_TIMEOUT_S = 30.0
+QUESTION_TIMEOUT_S = 60.0
+"""For commands that only ask Docker something."""
+STOP_TIMEOUT_S = 120.0
 POLL_S = 0.25
 STATUS = re.compile(r"[a-z]{1,20}")
 
@@ -43,10 +46,15 @@ def checked(transport: Transport, command: Command, *, missing_is_fine: bool = F
     return result
 
 
+def question(*words: str) -> Command:
+    """A command that changes nothing on the host."""
+    return Command.of(*words, patience_s=QUESTION_TIMEOUT_S)
+
+
 def inspect(transport: Transport, docker_name: str) -> dict[str, Any] | None:
     """Docker's description of the container; None when there is none. Raises CommandFailed, and
     RigupError for a description of another one."""
-    command = Command.of("docker", "container", "inspect", docker_name)
+    command = question("docker", "container", "inspect", docker_name)
     result = checked(transport, command, missing_is_fine=True)
     if not result.ok:
         return None
@@ -84,7 +92,8 @@ def _nonsense(transport: Transport) -> RigupError:
 
 def remove_container(transport: Transport, docker_name: str) -> None:
     """Nothing happens where there is none. Raises CommandFailed."""
-    checked(transport, Command.of("docker", "rm", "--force", docker_name), missing_is_fine=True)
+    command = Command.of("docker", "rm", "--force", docker_name, patience_s=STOP_TIMEOUT_S)
+    checked(transport, command, missing_is_fine=True)
 
 
 def await_ssh(
@@ -95,7 +104,7 @@ def await_ssh(
 ) -> None:
     """Return once the container's sshd answers. Raises RigupError where it does not."""
     deadline = clock() + START_TIMEOUT_S
-    probe = Command.of("python3", "-I", "-c", ANSWERS, str(spec.ssh_port))
+    probe = question("python3", "-I", "-c", ANSWERS, str(spec.ssh_port))
     while not transport.run(probe).ok:
         entry = inspect(transport, spec.docker_name)
         status = entry["State"]["Status"] if entry else "removed"
@@ -110,7 +119,7 @@ def await_ssh(
 
 
 def _last_log_lines(transport: Transport, docker_name: str) -> str:
-    result = transport.run(Command.of("docker", "logs", "--tail", "12", docker_name))
+    result = transport.run(question("docker", "logs", "--tail", "12", docker_name))
     lines = (result.stdout + result.stderr).decode("utf-8", "replace").splitlines()
     return "\n".join(f"    {line}" for line in lines)
 

@@ -12,15 +12,18 @@ from typing import Any
 
 from provisioner.command import Command
 from provisioner.containers import replacement
+from provisioner.containers.activity import require_unused
 from provisioner.containers.docker_cli import (
+    QUESTION_TIMEOUT_S,
     await_ssh,
     checked,
     entries,
     inspect,
+    question,
     remedy_for,
     remove_container,
 )
-from provisioner.containers.keys import authorized_keys
+from provisioner.containers.keys import authorized_keys, parse_public_key
 from provisioner.containers.spec import (
     HOST_KEYS_FOLDER,
     LABEL,
@@ -88,7 +91,10 @@ class ContainerInfo:
 def look_at_host(transport: Transport) -> HostPlace:
     """One round trip; raises RigupError when the host's answer makes no sense."""
     pairs = [
-        line.partition("=") for line in checked(transport, Command.sh(HOST_FACTS)).text.splitlines()
+        line.partition("=")
+        for line in checked(
+            transport, Command.sh(HOST_FACTS, patience_s=QUESTION_TIMEOUT_S)
+        ).text.splitlines()
     ]
     facts = {key: value for key, _, value in pairs}
     try:
@@ -118,6 +124,7 @@ def up(
     public_keys: Iterable[str],
     *,
     recreate: bool = False,
+    end_sessions: bool = False,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> ContainerInfo:
@@ -126,13 +133,16 @@ def up(
     ``public_keys`` replace the ones that may log in, which needs no restart. A container that
     differs from ``spec`` is replaced only with ``recreate`` (what is not in its home directory, in
     a mount or in a volume is lost), else UsageError says what differs; where the new one does not
-    start, the old one runs again. Raises CommandFailed or RigupError when it does not start.
+    start, the old one runs again. BlockedError names who works in it, unless ``end_sessions``.
+    Raises CommandFailed or RigupError when it does not start.
     """
     keys_changed = _install_keys(transport, spec, authorized_keys(public_keys))
     replacement.finish_earlier(transport, spec, sleep, clock)
     found = inspect(transport, spec.docker_name)
     if found is not None and not _is_as_asked(found, spec):
         _require_recreate(found, spec, transport.host_name, recreate)
+        if not end_sessions:
+            require_unused(transport, spec.docker_name, spec.name)
         replacement.replace_container(transport, spec, found, sleep, clock)
         started = True
     else:
@@ -159,9 +169,12 @@ def down(transport: Transport, name: str, uid: int, *, forget: bool = False) -> 
     Its host key and home directory stay for the next ``up``, unless ``forget``.
     """
     docker_name = f"rigup-ssh-{uid}-{name}"
-    existed = inspect(transport, docker_name) is not None
-    if existed:
-        remove_container(transport, docker_name)
+    left = (replacement.old_name, replacement.new_name, replacement.gone_name)
+    names = (docker_name, *(name_of(docker_name) for name_of in left))
+    names = tuple(entry["Name"].lstrip("/") for entry in _any_of(transport, *names))
+    for one in names:
+        remove_container(transport, one)
+    existed = bool(names)
     if forget:
         volumes = (f"{docker_name}-hostkey", f"{docker_name}-home")
         checked(transport, Command.of("docker", "volume", "rm", "--force", *volumes))
@@ -173,7 +186,7 @@ def running_images(transport: Transport) -> tuple[str, ...]:
 
     One round trip; none where there is no Docker. Raises CommandFailed when Docker refuses.
     """
-    answer = checked(transport, Command.sh(RUNNING_SPECS)).text
+    answer = checked(transport, Command.sh(RUNNING_SPECS, patience_s=QUESTION_TIMEOUT_S)).text
     specs = [spec for line in answer.splitlines() if (spec := _spec(line)) is not None]
     return tuple(spec["image"] for spec in sorted(specs, key=itemgetter("name")))
 
@@ -185,10 +198,10 @@ def list_containers(transport: Transport, uid: int | None = None) -> tuple[Conta
     """
     owner = () if uid is None else ("--filter", f"label={OWNER_LABEL}={uid}")
     words = ("docker", "ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={LABEL}", *owner)
-    ids = checked(transport, Command.of(*words)).text.split()
+    ids = checked(transport, question(*words)).text.split()
     if not ids:
         return ()
-    command = Command.of("docker", "container", "inspect", *ids)
+    command = question("docker", "container", "inspect", *ids)
     inspected = checked(transport, command, missing_is_fine=True)  # one may be gone by now
     known = (entry for entry in entries(transport, inspected) if _spec(_label(entry, SPEC_LABEL)))
     return tuple(sorted(map(_info, known), key=lambda info: info.name))
@@ -198,9 +211,14 @@ def host_keys(transport: Transport, docker_name: str) -> tuple[HostKey, ...]:
     """The container's public host keys, read through Docker and so over the trusted link."""
     script = f"/bin/cat {HOST_KEYS_FOLDER}/*.pub"  # as root, so nothing by the user's PATH
     words = ("docker", "exec", "--user", "root", docker_name, "/bin/sh", "-c", script)
-    result = checked(transport, Command.of(*words))
-    keys = [tuple(line.split()[:2]) for line in result.text.splitlines()]
-    return tuple((key[0], key[1]) for key in keys if len(key) == 2)
+    result = checked(transport, question(*words))
+    keys = [key.split() for key in map(parse_public_key, result.text.splitlines()) if key]
+    return tuple((kind, text) for kind, text in keys)
+
+
+def _any_of(transport: Transport, *docker_names: str) -> list[dict[str, Any]]:
+    found = [inspect(transport, name) for name in docker_names]
+    return [entry for entry in found if entry is not None]
 
 
 def _install_keys(transport: Transport, spec: ContainerSpec, wanted: bytes) -> bool:

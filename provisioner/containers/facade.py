@@ -73,6 +73,7 @@ class Wish:
     ssh_port: int | None = None
     mounts: tuple[str, ...] = ()
     recreate: bool = False
+    end_sessions: bool = False
 
 
 def alias_of(host: Host, name: str = DEFAULT_NAME) -> str:
@@ -100,10 +101,12 @@ def bring_up(
     place = look_at_host(transport)
     mounts = parse_mounts(host, wish, place.home)
     check_mounts(transport, mounts)
+    existing = list_containers(transport, place.login.uid)
+    make_spec(host, place, gpus, wish, "any", existing)  # is all but the image in order?
     image = prepare_image(host, transport, gpus, wish.image, progress)
-    spec = make_spec(host, place, gpus, wish, image, list_containers(transport, place.login.uid))
+    spec = make_spec(host, place, gpus, wish, image, existing)
     progress(f"{host.name}: starting {spec.name}")
-    info = up(transport, spec, keys, recreate=wish.recreate)
+    info = up(transport, spec, keys, recreate=wish.recreate, end_sessions=wish.end_sessions)
     publish(host, info)
     return info
 
@@ -172,9 +175,11 @@ def make_spec(
 
 def check_gpus(host: str, asked: str | None, there: HostGpus) -> None:
     """Raises UsageError for GPUs that the host does not have."""
-    if asked in (None, "all", "none"):
+    if asked in (None, "none"):
         return
     known = {str(index) for index in there.indices} | set(there.uuids)
+    if asked == "all":
+        known |= {"all"} if there.indices else set()
     missing = [name for name in str(asked).split(",") if name and name not in known]
     if not missing:
         return

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from inventory import Host
 from provisioner.containers import engine, facade, services
-from provisioner.containers.activity import Activity, look_inside
+from provisioner.containers.activity import Activity, look_inside, require_unused
 from provisioner.containers.engine import ContainerInfo
 from provisioner.containers.facade import HostGpus, Wish
 from provisioner.containers.services import Service
@@ -46,9 +46,12 @@ def activity(host: Host, name: str) -> Activity:
         return look_inside(transport, engine.docker_name_of(transport, name))
 
 
-def down(host: Host, name: str, *, forget: bool = False) -> bool:
-    """Remove the container; whether there was one."""
+def down(host: Host, name: str, *, forget: bool = False, end_sessions: bool = False) -> bool:
+    """Remove the container; whether there was one. Raises BlockedError, naming who works in it,
+    unless ``end_sessions``."""
     with _connected(host) as transport:
+        if not end_sessions:
+            require_unused(transport, engine.docker_name_of(transport, name), name)
         return facade.take_down(host, transport, name, forget=forget)
 
 

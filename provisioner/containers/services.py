@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from provisioner.command import Command, Secret
+from provisioner.containers.docker_cli import question
 from provisioner.containers.engine import ContainerInfo
 from provisioner.errors import CommandFailed, RigupError, UsageError
 from provisioner.transport.base import Transport
@@ -46,14 +47,35 @@ mkdir -p -m 700 ~/.rigup-services
 cd
 base=~/.rigup-services/$1
 shift
-echo $$ >"$base.pid"
+cut -d' ' -f1,22 /proc/$$/stat >"$base.pid"
 printf '%s\n' "$@" >"$base.words"
 exec "$@" >"$base.log" 2>&1 </dev/null
 """
 
+SERVES = r"""
+base=~/.rigup-services/$1
+shift
+read -r pid started <"$base.pid" || exit 1
+[ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f20)" = "$started" ] || exit 1
+printf '%s\n' "$@" | cmp -s - "$base.words"
+"""
+"""Does the service run that was started with these words? Its number may be another program's by
+now, so the moment of its start counts too (proc(5), the fields after the name)."""
+
+IS_OURS = r"""
+import json, os, sys, urllib.request
+with open(os.path.expanduser("~/.rigup-services/jupyter_config.json")) as file:
+    token = json.load(file)["IdentityProvider"]["token"]
+address = "http://127.0.0.1:" + sys.argv[1] + "/api/status"
+question = urllib.request.Request(address, headers={"Authorization": "token " + token})
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+direct.open(question, timeout=10).close()
+"""
+
 STOP = r"""
 base=~/.rigup-services/$1
-pid=$(cat "$base.pid") || exit 1
+read -r pid started <"$base.pid" || exit 1
+[ "$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f20)" = "$started" ] || exit 1
 rm -f "$base.pid" "$base.words"
 kill "$pid" || exit 1
 for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
@@ -97,7 +119,8 @@ def start_jupyter(
     token = _token(prepared, transport.host_name)
     config = f"{_folder(container)}/jupyter_config.json"
     words = ("jupyter", "lab", f"--config={config}")
-    _serve(transport, container, "jupyter", JUPYTER_PORT, words, sleep)
+    is_ours = _as_user(container, "python3", "-c", IS_OURS, str(JUPYTER_PORT))
+    _serve(transport, container, "jupyter", JUPYTER_PORT, words, is_ours, sleep)
     return Service("jupyter", JUPYTER_PORT, token)
 
 
@@ -113,7 +136,8 @@ def start_tensorboard(
         raise UsageError(f"{log_dir!r} is not an absolute path in the container")
     words = ("tensorboard", "--logdir", log_dir, "--host", "127.0.0.1")
     full = (*words, "--port", str(TENSORBOARD_PORT))
-    _serve(transport, container, "tensorboard", TENSORBOARD_PORT, full, sleep)
+    is_ours = _as_user(container, "sh", "-c", SERVES, "sh", "tensorboard", *full)
+    _serve(transport, container, "tensorboard", TENSORBOARD_PORT, full, is_ours, sleep)
     return Service("tensorboard", TENSORBOARD_PORT)
 
 
@@ -138,10 +162,12 @@ def _serve(
     name: str,
     port: int,
     words: tuple[str, ...],
+    is_ours: Command,
     sleep: Callable[[float], None],
 ) -> None:
+    """``is_ours`` succeeds where what answers already is what is wanted."""
     if _answers(transport, container, port):
-        if _serves(transport, container, name, words):
+        if transport.run(is_ours).ok:
             return
         _stop(transport, container, name)
     start = ("docker", "exec", "--detach", "--user", container.user, container.docker_name)
@@ -157,14 +183,6 @@ def _serve(
         host=transport.host_name,
         remedy=f"ssh into the container and read {log}",
     )
-
-
-def _serves(
-    transport: Transport, container: ContainerInfo, name: str, words: tuple[str, ...]
-) -> bool:
-    """Whether what answers was started with these words."""
-    recorded = transport.run(_as_user(container, "cat", f"{_folder(container)}/{name}.words"))
-    return recorded.ok and recorded.text.splitlines() == list(words)
 
 
 def _stop(transport: Transport, container: ContainerInfo, name: str) -> None:
@@ -189,7 +207,7 @@ def _exec(transport: Transport, container: ContainerInfo, *words: str) -> str:
 def _as_user(container: ContainerInfo, *words: str) -> Command:
     """Never as root: the login user may replace what is found by the container's PATH."""
     start = ("docker", "exec", "--user", container.user, container.docker_name)
-    return Command.of(*start, *words)
+    return question(*start, *words)
 
 
 def _checked(transport: Transport, command: Command) -> str:

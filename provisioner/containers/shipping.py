@@ -14,13 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from provisioner.command import Command, Result
-from provisioner.errors import CommandFailed, ConnectionLost, RigupError
+from provisioner.containers.docker_cli import question
+from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, RigupError
 from provisioner.transport.base import Session, Transport
+from provisioner.transport.deadline import watched
 
 Progress = Callable[[str], None]
 
 CHUNK = 1 << 20
 PULL_TIMEOUT_S = 3600.0
+LOAD_TIMEOUT_S = 1800.0
+"""From the last byte of an image until the host's Docker has unpacked it."""
+LOCAL_TIMEOUT_S = 60.0
 REPORT_EVERY = 128 << 20
 GZIP_LEVEL = 1
 """Fast: about 100 MB/s on one core, and a third of the size for a PyTorch image."""
@@ -134,9 +139,16 @@ def local_size(reference: str) -> int | None:
     """Bytes of an image in this machine's Docker; None when there is no image or no Docker."""
     words = ["docker", "image", "inspect", "--format", "{{.Size}}", reference]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=LOCAL_TIMEOUT_S, check=False
+        )
     except FileNotFoundError:
         return None
+    except subprocess.TimeoutExpired:
+        raise RigupError(
+            f"this machine's Docker does not answer within {LOCAL_TIMEOUT_S:g} s",
+            remedy="look at it: docker info",
+        ) from None
     return int(done.stdout) if done.returncode == 0 else None
 
 
@@ -195,9 +207,7 @@ def _send_frame(session: Session, data: bytes) -> None:
 
 
 def _await_load(session: Session, reference: str, host: str) -> None:
-    said = b""
-    while chunk := session.read():
-        said += chunk
+    said = _last_words(session, host)
     words, _, code = said.decode("utf-8", "replace").rpartition(END_MARK)
     if code.strip() == "0":
         return
@@ -210,9 +220,28 @@ def _await_load(session: Session, reference: str, host: str) -> None:
     )
 
 
+def _last_words(session: Session, host: str) -> bytes:
+    """What the program prints until it ends, its last part. Raises CommandTimeout."""
+    said = b""
+    with watched(LOAD_TIMEOUT_S, session.close) as watch:
+        try:
+            while chunk := session.read():
+                said = (said + chunk)[-CHUNK:]
+        except ConnectionLost:
+            if not watch.is_late:
+                raise
+    if watch.is_late:
+        raise CommandTimeout(
+            f"docker load did not end within {LOAD_TIMEOUT_S:g} s",
+            host=host,
+            remedy="look at the host's disk and Docker, then try again",
+        )
+    return said
+
+
 def _inspect(transport: Transport, reference: str, form: str) -> Result:
     words = ("docker", "image", "inspect", "--format", form, reference)
-    result = transport.run(Command.of(*words))
+    result = transport.run(question(*words))
     missing = b"no such image" in result.stderr.lower()
     if not result.ok and not missing:
         raise CommandFailed(

@@ -12,11 +12,22 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 from provisioner.containers.ssh_fragment import ssh_words
-from provisioner.errors import UsageError
+from provisioner.errors import RigupError, UsageError
 
 PORTS_TRIED = 20
 ENDING = (signal.SIGTERM, signal.SIGHUP)
+SIGNALLED = 128
+"""As shells do: the exit code of a program that a signal ended is this and its number."""
 ENDS_WITHIN_S = 5.0
+OPTIONS = (
+    "ExitOnForwardFailure=yes",
+    "ConnectTimeout=30",
+    "ServerAliveInterval=15",
+    # A shared connection would carry the tunnel in another process, which goes on.
+    "ControlMaster=no",
+    "ControlPath=none",
+    "RemoteCommand=none",
+)
 PR_SET_PDEATHSIG = 1
 """prctl(2)."""
 
@@ -45,24 +56,31 @@ def free_port(wanted: int | None, usual: int) -> int:
 def tunnel_words(alias: str, port: int, local_port: int) -> list[str]:
     """The ``ssh`` that carries a port of this machine's loopback to one of the container's."""
     forward = f"127.0.0.1:{local_port}:127.0.0.1:{port}"
-    options = ["-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=15"]
+    options = [word for option in OPTIONS for word in ("-o", option)]
     return [*ssh_words(), "-N", *options, "-L", forward, "--", alias]
 
 
 def run_tunnel(alias: str, port: int, local_port: int) -> int:
-    """Hold the tunnel open until ctrl-c, SIGTERM, SIGHUP, or its own end; its exit code.
+    """Hold the tunnel open until ctrl-c, SIGTERM or SIGHUP; the exit code for that.
 
-    It never outlives this program: on Linux not even one that is killed.
+    It never outlives this program: on Linux not even one that is killed. Raises RigupError where
+    it ends by itself.
     """
     words = tunnel_words(alias, port, local_port)
     process = subprocess.Popen(words, preexec_fn=_die_with_parent)
-    with _passed_on(process.terminate):
+    with _passed_on(process.terminate) as asked:
         try:
-            return process.wait()
+            code = process.wait()
         except KeyboardInterrupt:
             return 0
         finally:
             _end(process)
+    if asked:
+        return SIGNALLED + asked[0]
+    raise RigupError(
+        f"the tunnel to {alias} ended (ssh exited with {code})",
+        remedy="see what ssh says above; is the container up? invoke container.list",
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -75,15 +93,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _passed_on(end: Callable[[], None]) -> Iterator[None]:
-    """What asks this program to end ends the tunnel."""
+def _passed_on(end: Callable[[], None]) -> Iterator[list[int]]:
+    """What asks this program to end ends the tunnel. Yields the signals that came."""
+    came: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         end()
 
     before = {number: signal.signal(number, handle) for number in ENDING}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

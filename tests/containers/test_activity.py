@@ -35,6 +35,20 @@ def test_an_idle_container_is_not_busy(text: str) -> None:
     assert not read_top(text)
 
 
+@pytest.mark.parametrize(
+    "line", ["sh my-entrypoint.sh", "tini-train --epochs 3", "sh ./entrypoint", "bash train.sh"]
+)
+def test_a_program_with_a_name_like_the_containers_own_is_named(line: str) -> None:
+    assert read_top(f"{IDLE}4820  {line}\n").programs == (line,)
+
+
+def test_names_of_programs_reach_no_terminal_as_they_are() -> None:
+    found = read_top(IDLE + "4820  python \x1b]52;c;cm0=\x07 \u202e\n")
+    assert "\x1b" not in str(found)
+    assert "\x07" not in str(found)
+    assert "\u202e" not in str(found)
+
+
 def test_sessions_and_programs_are_named() -> None:
     found = read_top(BUSY)
     assert found == Activity(

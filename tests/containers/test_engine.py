@@ -27,7 +27,7 @@ from provisioner.containers.engine import (
     up,
 )
 from provisioner.containers.spec import SPEC_LABEL, ContainerSpec, Login, differences
-from provisioner.errors import CommandFailed, ConnectionLost, RigupError, UsageError
+from provisioner.errors import BlockedError, CommandFailed, ConnectionLost, RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
 from provisioner.transport.local import LocalTransport
 
@@ -51,6 +51,7 @@ class Docker:
         self.keys: bytes | None = None
         self.refuses, self.answers = refuses, answers
         self.breaks_at: int | None = None
+        self.top = "PID COMMAND\n"
         self.done: list[str] = []
 
     @property
@@ -78,9 +79,13 @@ class Docker:
         words = command.words
         if verb == "container":
             found = [self.entries[name] for name in words[3:] if name in self.entries]
+            if "--format" in words:
+                return Result(command, 0, found[0]["State"]["Status"].encode() if found else b"")
             if not found:
                 return Result(command, 1, b"[]", b"Error: No such container: x")
             return Result(command, 0, json.dumps(found).encode())
+        if verb == "top":
+            return Result(command, 0, self.top.encode())
         if verb == "exec":
             return Result(command, 0, KEY.encode() + b" rigup\n")
         if verb == "ps":
@@ -234,6 +239,48 @@ def test_a_new_one_that_has_answered_stays_also_when_it_was_stopped_since() -> N
     bring_up(docker)
     assert gpus_of(docker) == ("none", "running")
     assert set(docker.entries) == {SPEC.docker_name}
+
+
+BUSY = "PID COMMAND\n4810 sshd: ana@pts/0\n4820 python train.py\n"
+
+
+def test_a_container_in_which_somebody_works_is_replaced_only_with_a_yes() -> None:
+    docker = Docker()
+    docker.add(OLD)
+    docker.top = BUSY
+    with pytest.raises(BlockedError, match=r"1 open SSH session.*python train\.py") as caught:
+        bring_up(docker, recreate=True)
+    assert "--yes" in (caught.value.remedy or "")
+    assert docker.done == []
+    bring_up(docker, recreate=True, end_sessions=True)
+    assert gpus_of(docker) == ("none", "running")
+
+
+def test_a_paused_container_that_cannot_be_replaced_runs_again() -> None:
+    docker = Docker(answers=False)
+    docker.add(OLD, "paused")
+    with pytest.raises(RigupError, match="there before is there again"):
+        bring_up(docker, recreate=True)
+    assert gpus_of(docker) == ("all", "running")
+
+
+@pytest.mark.parametrize("commands", range(1, 8))
+def test_down_after_a_killed_replacement_leaves_nothing(commands: int) -> None:
+    docker = Docker()
+    docker.add(OLD)
+    docker.breaks_at = commands
+    with suppress(ConnectionLost):
+        bring_up(docker, recreate=True)
+    docker.breaks_at = None
+    assert down(FakeTransport(docker), "torch", 1000)
+    assert docker.entries == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["", "ssh-ed25519", "@cert-authority *", "ssh-ed25519 AAAA", "ssh-ed25519 \x1b]52;c"]
+)
+def test_what_is_no_host_key_is_not_pinned(line: str) -> None:
+    assert host_keys(FakeTransport(lambda c: Result(c, 0, line.encode())), "x") == ()
 
 
 def test_new_keys_need_no_restart() -> None:

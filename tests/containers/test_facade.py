@@ -11,8 +11,16 @@ import pytest
 from inventory import Host
 from provisioner.command import Command, Result
 from provisioner.containers.engine import ContainerInfo
-from provisioner.containers.facade import publish, take_down
+from provisioner.containers.facade import (
+    HostGpus,
+    Wish,
+    bring_up,
+    check_gpus,
+    publish,
+    take_down,
+)
 from provisioner.containers.ssh_fragment import fragment_file
+from provisioner.errors import UsageError
 from provisioner.home import known_hosts_file
 from provisioner.transport.fake import FakeTransport
 
@@ -95,3 +103,36 @@ def test_a_hop_with_a_container_of_its_own_stays() -> None:
     publish(INNER, BOX)
     take(LAB)
     assert set(aliases()) == {"outer", "inner", "inner-torch"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing"), [("7", "GPU 7"), ("0,7", "GPU 7"), ("all", None), ("GPU-b", "GPU GPU-b")]
+)
+def test_gpus_that_are_not_there_are_named(asked: str, missing: str | None) -> None:
+    there = HostGpus(indices=(0, 1), uuids=("GPU-a",))
+    if missing is None:
+        check_gpus("lab01", asked, there)
+        return
+    with pytest.raises(UsageError, match=f"{missing} does not exist on lab01 .it has 0, 1"):
+        check_gpus("lab01", asked, there)
+
+
+def test_all_gpus_of_a_host_without_any_are_refused() -> None:
+    check_gpus("lab01", "none", HostGpus())
+    check_gpus("lab01", None, HostGpus())
+    with pytest.raises(UsageError, match="it has no GPU"):
+        check_gpus("lab01", "all", HostGpus())
+
+
+def test_a_wrong_name_is_refused_before_an_image_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "provisioner.containers.facade.prepare_image", lambda *_: pytest.fail("an image travels")
+    )
+    with pytest.raises(UsageError, match="no container name"):
+        bring_up(
+            LAB,
+            FakeTransport(without_containers),
+            HostGpus(),
+            Wish(name="No Name"),
+            public_keys=["ssh-ed25519 AAAA"],
+        )

@@ -10,6 +10,7 @@ from scripted_host import ScriptedHost
 
 from inventory import Host
 from provisioner.command import Command, Result
+from provisioner.containers import on_hosts
 from provisioner.containers.facade import HostGpus
 from provisioner.containers.on_hosts import _gpus, _running
 from provisioner.containers.spec import LABEL, OWNER_LABEL, SPEC_LABEL, ContainerSpec, Login
@@ -106,3 +107,25 @@ def test_gpus_without_a_driver_are_no_reason_for_a_cpu_image() -> None:
     with pytest.raises(BlockedError, match="no driver that answers") as raised:
         gpus_of("pci|0000:01:00.0|0x030200|0x2330|none\n")
     assert "invoke provision" in str(raised.value.remedy)
+
+
+def test_a_session_that_began_after_the_question_is_not_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[str] = []
+
+    def answer(command: Command) -> Result:
+        if "rm" in command.words:
+            removed.append(command.words[-1])
+        if "--format" in command.words:
+            return Result(command, 0, b"running\n")
+        if "top" in command.words:
+            return Result(command, 0, b"PID COMMAND\n4810 sshd: ana@pts/0\n")
+        return Result(command, 0, b"uid=1000\ngid=1000\nname=ana\nhome=/home/ana\nCapBnd=0\n")
+
+    monkeypatch.setattr(
+        "provisioner.containers.on_hosts.SshTransport", lambda host: FakeTransport(answer)
+    )
+    with pytest.raises(BlockedError, match="1 open SSH session"):
+        on_hosts.down(HOST, "torch")
+    assert removed == []

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
-from contextlib import suppress
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
 from provisioner.command import Command, Result
 from provisioner.containers.engine import ContainerInfo
-from provisioner.containers.services import start_jupyter, start_tensorboard
+from provisioner.containers.services import (
+    IS_OURS,
+    SERVE,
+    SERVES,
+    STOP,
+    start_jupyter,
+    start_tensorboard,
+)
 from provisioner.errors import RigupError, UsageError
 from provisioner.transport.fake import FakeTransport
 
 BOX = ContainerInfo("torch", "rigup-ssh-1000-torch", "running", 22200, "ana", "none", "i")
-PREPARED = b'{"IdentityProvider": {"token": "s3cret"}}'
+PREPARED = b'{"IdentityProvider": {"token": "s3cret-token-of-rigup"}}'
 
 
 class Inside:
@@ -25,11 +39,14 @@ class Inside:
     def __call__(self, command: Command) -> Result:
         if "--detach" in command.words:
             self.started.append(command)
-        if command.words[-1].endswith(".words"):
+        if SERVES in command.words:
+            asked = command.words[command.words.index(SERVES) + 3 :]
             words = self.started[-1].words if self.started else ()
-            recorded = words[words.index("sh", -20) + 5 :] if words else ()
-            return Result(command, 0 if self.knows_words else 1, "\n".join(recorded).encode())
-        if "kill" in command.words[-3]:
+            recorded = words[words.index(SERVE) + 3 :] if words else ()
+            return Result(command, 0 if self.knows_words and asked == recorded else 1)
+        if IS_OURS in command.words:
+            return Result(command, 0 if self.knows_words else 1)
+        if STOP in command.words:
             self.stopped.append(command)
             return Result(command, 0 if self.knows_words else 1)
         if "socket" in command.words[-2]:
@@ -110,3 +127,55 @@ def test_a_service_that_rigup_did_not_start_is_named() -> None:
     with pytest.raises(RigupError, match="did not start") as caught:
         start_tensorboard(FakeTransport(inside), BOX, "/runs/b", sleep=lambda _: None)
     assert "pkill tensorboard" in str(caught.value.remedy)
+
+
+class AtHome:
+    """The services' scripts as a shell runs them, in a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+
+    def __call__(self, script: str, *words: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["sh", "-c", script, "sh", *words],
+            env={**os.environ, "HOME": str(self.home)},
+            timeout=30,
+            capture_output=True,
+        )
+
+    @contextmanager
+    def serving(self, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+        environment = {**os.environ, "HOME": str(self.home)}
+        line = ["sh", "-c", SERVE, "sh", "thing", *words]
+        with subprocess.Popen(line, env=environment) as process:
+            deadline = time.monotonic() + 10
+            while self(SERVES, "thing", *words).returncode and time.monotonic() < deadline:
+                time.sleep(0.02)
+            yield process
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="containers have Linux's /proc")
+def test_the_scripts_know_the_service_that_they_started(tmp_path: Path) -> None:
+    at_home = AtHome(tmp_path)
+    with at_home.serving("sleep", "60") as service:
+        assert at_home(SERVES, "thing", "sleep", "60").returncode == 0
+        assert at_home(SERVES, "thing", "sleep", "61").returncode == 1
+        assert at_home(SERVES, "other", "sleep", "60").returncode == 1
+        assert service.poll() is None
+        assert at_home(STOP, "thing").returncode == 0
+        assert service.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="containers have Linux's /proc")
+def test_a_program_that_got_the_number_of_a_service_is_not_ended(tmp_path: Path) -> None:
+    """The container started again: the numbers of its processes begin from 1."""
+    at_home = AtHome(tmp_path)
+    with at_home.serving("sleep", "60") as service:
+        record = tmp_path / ".rigup-services" / "thing.pid"
+        number, started = record.read_text().split()
+        assert int(number) == service.pid
+        record.write_text(f"{number} {int(started) - 1}\n")
+        assert at_home(SERVES, "thing", "sleep", "60").returncode == 1
+        assert at_home(STOP, "thing").returncode == 1
+        assert service.poll() is None

@@ -76,6 +76,52 @@ def test_no_tunnel_outlives_the_program(ending: signal.Signals) -> None:
         time.sleep(0.02)
 
 
+ENDS = """
+import sys
+from provisioner.containers import tunnel
+tunnel.tunnel_words = lambda *words: [sys.executable, "-c", "import sys; sys.exit(255)"]
+try:
+    tunnel.run_tunnel("alias", 8888, 8888)
+except tunnel.RigupError as error:
+    print(int(error.exit_code), error)
+"""
+
+
+def test_a_tunnel_that_ends_by_itself_is_an_error_with_a_remedy() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDS], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 the tunnel to alias ended (ssh exited with 255)")
+    assert "try: " in done.stdout
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP], ids=str)
+def test_a_program_that_was_asked_to_end_says_so(ending: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 30
+        while not _children(program.pid):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.2)  # until the signals are handled
+        program.send_signal(ending)
+        assert program.wait(30) == 128 + ending
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs ssh")
+def test_a_shared_connection_carries_no_tunnel(home: Path) -> None:
+    """Its master is another process, and would go on with the tunnel."""
+    (home / ".ssh").mkdir()
+    shared = "Host *\n  ControlMaster auto\n  ControlPath /tmp/%C\n  ControlPersist 10m\n"
+    (home / ".ssh" / "config").write_text(shared + "  RemoteCommand top\n")
+    words = tunnel_words("gpu01-torch", 8888, 9000)
+    asked = [*words[:3], "-G", *words[4:]]  # in place of -N
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    settings = dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+    assert settings["controlmaster"] == "false"
+    assert settings.get("controlpath", "none") == "none"
+    assert settings.get("remotecommand", "none") == "none"
+
+
 @pytest.mark.skipif(shutil.which("ssh") is None, reason="needs ssh")
 def test_rigups_own_alias_comes_before_anything_in_the_users_configuration(home: Path) -> None:
     fragment_file().parent.mkdir()
