@@ -126,7 +126,7 @@ def test_all_gpus_of_a_host_without_any_are_refused() -> None:
 
 def test_a_wrong_name_is_refused_before_an_image_travels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "provisioner.containers.facade.prepare_image", lambda *_: pytest.fail("an image travels")
+        "provisioner.containers.facade.prepare_image", lambda *_: pytest.fail("sent")
     )
     with pytest.raises(UsageError, match="no container name"):
         bring_up(
