@@ -20,6 +20,9 @@ from provisioner.errors import (
 from provisioner.transport.known_hosts import fingerprint
 from provisioner.transport.target import Target
 
+NO_BANNER = "Error reading SSH protocol banner"
+"""What Paramiko says where the other side hung up, and where it said nothing in time."""
+
 
 class TunnelRefused(ConnectError):
     """A host gets no connection to another one; ``reason`` is what it says."""
@@ -107,6 +110,8 @@ def _reason(error: BaseException) -> str:
         return "no answer in time"
     if isinstance(error, EOFError):
         return "it hung up"
+    if str(error).startswith(NO_BANNER) and error.__context__ is not None:
+        return _reason(error.__context__)
     text = getattr(error, "strerror", None) or str(error)
     # What Paramiko says where the key exchange did not end in time.
     return "no answer in time" if text == "No existing session" else text or type(error).__name__

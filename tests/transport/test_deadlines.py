@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import paramiko
 import pytest
 from silent_server import STAGES, SilentServer, silent_server
 
@@ -16,6 +17,8 @@ from provisioner.command import Command
 from provisioner.errors import CommandTimeout, ConnectError, TransportError
 from provisioner.jobs import on_each
 from provisioner.transport.ssh import SshTransport, scan_host_key
+from provisioner.transport.ssh_errors import Translated
+from provisioner.transport.target import resolve
 
 WITHIN_S = 20.0
 """Far more than the deadlines of one second, far less than for ever: the machine may be busy."""
@@ -95,3 +98,15 @@ def test_a_silent_host_is_one_hosts_error(serve: Serve) -> None:
     results = on_each([silent, honest], work)
     assert results[1][1] == "done"
     assert isinstance(results[0][2], CommandTimeout)
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"), [(TimeoutError(), "no answer in time"), (EOFError(), "it hung up")]
+)
+def test_a_banner_that_does_not_come_is_said_plainly(cause: Exception, said: str) -> None:
+    host = Host("silent", "192.0.2.1")
+    target = resolve(host, read_options=lambda _: {})
+    error = paramiko.SSHException("Error reading SSH protocol banner")
+    error.__context__ = cause
+    with pytest.raises(ConnectError, match=said), Translated("silent", target):
+        raise error
