@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,6 +34,8 @@ SKIPPED_DIRECTORIES = frozenset(
 SECRET_DIRECTORIES = frozenset({".ssh", ".aws", ".gnupg", ".kube", ".docker", ".azure", ".gcloud"})
 SECRET_NAMES = (
     *(".env", ".env.*", "*.env", ".envrc", ".netrc", "_netrc", ".git-credentials"),
+    *("id_rsa.*", "id_ed25519.*", "id_ecdsa.*", ".env-*", ".env~", ".vault-token", "hf_token"),
+    *("application_default_credentials.json", "gcp-key.json", "*.tfstate", "*.pem.*"),
     *("id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "id_ecdsa_sk", "id_ed25519_sk"),
     *("*.pem", "*.key", "*.ppk", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx"),
     *(".npmrc", ".pypirc", ".pgpass", ".my.cnf", ".htpasswd", ".boto", ".s3cfg"),
@@ -51,7 +54,13 @@ SECRET_NAMES = (
     *("kubeconfig", "*.kubeconfig", "secrets.json", "secrets.yaml", "secrets.yml", "secrets.toml"),
 )
 """Names of files that commonly hold keys, passwords or tokens."""
-NO_SECRETS = (".env.example", ".env.sample", ".env.template", ".env.dist")
+NO_SECRETS = (
+    *("id_rsa.pub", "id_ed25519.pub", "id_ecdsa.pub", ".env-example"),
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.dist",
+)
 
 IGNORED, SECRET, PULLED = "ignored", "may hold a secret", "pulled results"
 
@@ -79,7 +88,7 @@ class Selection:
 def select_code(root: Path) -> Selection:
     """Raises UsageError where the files cannot be listed."""
     in_git = git_top(root) is not None
-    chosen = _Chooser(root, None if not in_git else set(_git_list(root, "--cached")))
+    chosen = _Chooser(root, None if not in_git else set(_tracked_files(root)))
     candidates = _git_files(root) if in_git else _walk(root, chosen)
     names = [name for name in sorted(set(candidates)) if chosen.takes(name)]
     left_out = [*chosen.left_out, *(_ignored_by_git(root) if in_git else ())]
@@ -143,10 +152,11 @@ class _Chooser:
         if name == PULLED_LIST or name.endswith(PART_SUFFIX):
             return False
         reason = self._objection(path)
-        if reason is None and not self._is_wanted(path):
+        meant = self._is_wanted(path) or path in (self._tracked or ())
+        if reason is None and not meant:
             if path in self._pulled_near(path):
                 reason = PULLED
-            elif _may_be_secret(path) and path not in (self._tracked or ()):
+            elif _may_be_secret(path):
                 reason = SECRET
         if reason is not None:
             self.left_out.append(LeftOut(path, reason))
@@ -220,11 +230,11 @@ class _IgnoreRules:
         try:
             lines = path.read_text("utf-8", "surrogateescape").splitlines()
             return GitIgnoreSpec.from_lines(lines)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
             refuse_unreadable(error)
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise UsageError(f"{path}: {error}", remedy="see gitignore(5)") from error
 
 
@@ -254,6 +264,16 @@ def _git_files(root: Path) -> Iterator[str]:
         if path.is_dir() and not path.is_symlink():
             inner = _git_files(path) if (path / ".git").exists() else _walk(path)
             yield from (f"{name}/{below}" for below in inner)
+        else:
+            yield name
+
+
+def _tracked_files(root: Path) -> Iterator[str]:
+    """What Git tracks, in submodules as well."""
+    for name in _git_list(root, "--cached"):
+        path = root / name
+        if path.is_dir() and not path.is_symlink() and (path / ".git").exists():
+            yield from (f"{name}/{below}" for below in _tracked_files(path))
         else:
             yield name
 

@@ -13,6 +13,7 @@ from provisioner.errors import (
     ConnectionLost,
     RigupError,
     TransportError,
+    UsageError,
 )
 from provisioner.transport.base import Session
 from remote_agent.protocol.codec import Decoder
@@ -111,11 +112,19 @@ class AgentLink:
         request ended) are called by the reader thread and must be quick."""
         call = Call(Request(next(self._ids), op, args or {}, payload))
         call.on_event, call.on_end = on_event, on_end
+        try:
+            data = encode_message(call.request)
+        except ProtocolError as error:
+            raise UsageError(
+                f"this is too much for one request: {error}",
+                host=self.host_name,
+                remedy="put long arguments and variables into a file that travels with the code",
+            ) from error
         with self._lock:
             if self._broken is not None:
                 raise self._problem()
             self._calls[call.request.id] = call
-        self._send(encode_message(call.request))
+        self._send(data)
         return call
 
     def finish(self, call: Call, *, timeout_s: float | None = None) -> Reply:

@@ -78,13 +78,13 @@ class SudoDialogue:
         if self.passed:
             return chunk
         self._held += chunk
-        if len(self._held) > MOST_HELD:
-            self.problem = f"more than {MOST_HELD >> 10} KiB came before sudo let the command start"
-            return b""
         self._find_marker()
         if self.passed:
             rest, self._held = self._held, b""
             return rest
+        if len(self._held) > MOST_HELD:
+            self.problem = f"more than {MOST_HELD >> 10} KiB came before sudo let the command start"
+            return b""
         self._answer_prompt()
         return b""
 

@@ -20,7 +20,7 @@ from provisioner.agent.client import (
     read_identity,
 )
 from provisioner.agent.watch import JobChanges
-from provisioner.errors import AgentError, RigupError
+from provisioner.errors import AgentError, RigupError, UsageError
 from remote_agent.protocol.job import JobRecord, JobSpec
 from remote_agent.protocol.messages import Event, Reply, Request, encode_message, to_payload
 from remote_agent.protocol.values import ProtocolError, Value
@@ -258,3 +258,9 @@ def test_an_identity_is_five_numbers_or_refused(text: str) -> None:
     except ProtocolError:
         return
     assert [int(part) for part in text.split(":")[2:4]] == [found.size, found.modified_ns]
+
+
+def test_a_request_that_is_too_large_is_a_usage_error() -> None:
+    spec = JobSpec(JOB, "llama", ("python", *["x" * 110_000] * 10))
+    with pytest.raises(UsageError, match="too much for one request"):
+        client().submit(spec)

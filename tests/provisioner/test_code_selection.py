@@ -84,7 +84,9 @@ def test_what_may_be_a_secret_stays(root: Path, name: str) -> None:
     assert set(reasons(selection).values()) == {SECRET}
 
 
-@pytest.mark.parametrize("name", [".env.example", "public.txt", "keys.py", "model.keymap"])
+@pytest.mark.parametrize(
+    "name", ["id_rsa.pub", ".env.example", "public.txt", "keys.py", "model.keymap"]
+)
 def test_what_is_no_secret_travels(root: Path, name: str) -> None:
     write(root, {name: ""})
     assert select_code(root).names == (name,)
@@ -124,8 +126,9 @@ def test_a_damaged_list_of_pulled_files_hides_nothing(root: Path, listed: str) -
     assert select_code(root).names == ("train.py",)
 
 
-def test_an_ignore_file_that_cannot_be_understood_is_named(root: Path) -> None:
-    write(root, {".rigupignore": "!\n", "train.py": ""})
+@pytest.mark.parametrize("pattern", ["!", "[z-a]"])
+def test_an_ignore_file_that_cannot_be_understood_is_named(root: Path, pattern: str) -> None:
+    write(root, {".rigupignore": f"{pattern}\n", "train.py": ""})
     with pytest.raises(UsageError, match=r"\.rigupignore"):
         select_code(root)
 
@@ -163,3 +166,32 @@ def test_directories_without_end_are_refused_with_a_remedy(root: Path) -> None:
     finally:
         remove_tree(str(root / "d"))  # too deep for pytest's own removal
     assert ".gitignore" in str(raised.value.remedy)
+
+
+def test_a_tracked_directory_that_became_a_file_is_no_obstacle(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    write(tmp_path, {"conf/a": "", "train.py": ""})
+    git(tmp_path, "add", ".")
+    (tmp_path / "conf/a").unlink()
+    (tmp_path / "conf").rmdir()
+    (tmp_path / "conf").write_text("now a file")
+    assert "conf" in select_code(tmp_path).names
+
+
+def test_what_a_submodule_tracks_travels(tmp_path: Path) -> None:
+    inner = tmp_path / "repo" / "sub"
+    inner.mkdir(parents=True)
+    git(inner, "init", "-q")
+    write(inner, {"certs/cacert.pem": "", ".env": ""})
+    git(inner, "add", "certs")
+    git(inner, "commit", "-qm", "x")
+    git(inner.parent, "init", "-q")
+    git(inner.parent, "add", "sub")
+    assert select_code(inner.parent).names == ("sub/certs/cacert.pem",)
+
+
+def test_pulled_results_that_git_tracks_travel(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q")
+    write(tmp_path, {"results/m.json": "", f"results/{PULLED_LIST}": json.dumps("m.json") + "\n"})
+    git(tmp_path, "add", "results/m.json")
+    assert select_code(tmp_path).names == ("results/m.json",)

@@ -287,3 +287,11 @@ def test_root_needs_no_sudo(tmp_path: Path) -> None:
     dialogue, stdout, _, code = converse(tmp_path, command, None)
     assert dialogue.passed
     assert (stdout, code) == (b"a b||$HOME|", 0)
+
+
+def test_much_output_right_behind_the_marker_is_the_commands() -> None:
+    dialogue = SudoDialogue(None, lambda data: None)
+    marker = dialogue.marker.encode()
+    data = b"warning: locale\n" + marker + b"x" * 70_000
+    assert dialogue.receive(data).endswith(b"x" * 70_000)
+    assert dialogue.problem is None
