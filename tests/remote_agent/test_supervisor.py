@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import ClassVar
 
 import pytest
@@ -163,7 +164,7 @@ class GoingDown(Broken):
     def poll(self, reaped):
         if self.calls:
             return Ending(exit_code=3)
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         return None
 
     def host_goes_down(self):
@@ -175,7 +176,7 @@ class GoingDown(Broken):
 
 @pytest.fixture
 def terminated(store, monkeypatch):
-    """SIGTERM is blocked, as in a supervisor."""
+    """SIGTERM is blocked, as in a supervisor; here in one thread of many, so it is sent to that."""
     monkeypatch.setattr(module, "runtime_class", lambda name: GoingDown)
     monkeypatch.setattr(module, "prepare", lambda *others: None)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WAKING)
@@ -198,7 +199,7 @@ def test_sigterm_otherwise_ends_nothing(terminated, monkeypatch):
     polls = iter([None, None, Ending(exit_code=3)])
 
     def poll(self, reaped):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         return next(polls)
 
     monkeypatch.setattr(GoingDown, "poll", poll)
