@@ -71,9 +71,11 @@ if [ "$manager" = apt ]; then
     /^Package: / { package = $2 }
     /^Status: hold / && package in mine { sub("hold", "install") }
     { print }' /var/lib/dpkg/status > "$status"
+  # What is only suggested by others came with rigup's packages all the same.
   remove() {
     apt-get -s -q -o Dir::State::status="$status" -o Dir::Cache::pkgcache="$place/packages" \
-      -o Dir::Cache::srcpkgcache="$place/sources" "$@" 2>/dev/null |
+      -o Dir::Cache::srcpkgcache="$place/sources" -o APT::AutoRemove::SuggestsImportant=false \
+      "$@" 2>/dev/null |
       sed -n 's/^Remv \([^ ]*\).*/\1/p'
   }
   # shellcheck disable=SC2086  # names were validated: no blanks in them

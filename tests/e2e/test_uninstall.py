@@ -12,6 +12,9 @@ from lab_program import LabHostShell, Rigup
 
 pytestmark = pytest.mark.e2e
 
+WITH_DEBIAN = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y dbus-user-session"
+"""What its installer brings: libpam-systemd recommends it. apt keeps what is recommended."""
+
 Shell = Callable[[str], LabHostShell]
 
 HOST = "lab02"
@@ -30,6 +33,7 @@ def test_a_host_is_as_before_and_its_data_stays(
 ) -> None:
     bare = strip(spare_shell(HOST))
     bare.run("usermod -aG users lab; mkdir -p /etc/apt/keyrings")
+    bare.run(f"apt-get -qq update; {WITH_DEBIAN}")
     before = {what: bare.run(what).splitlines() for what in (PACKAGES, ETC)}
     groups, lingering = bare.run("id -nG lab"), bare.run("ls /var/lib/systemd/linger", check=False)
     spare.ok("provision", "--host", HOST, timeout=900)
