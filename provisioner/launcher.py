@@ -1,0 +1,136 @@
+"""How a script is started on its GPUs: once, or one process per GPU by torchrun or accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from provisioner.errors import UsageError
+
+AUTO = "auto"
+NONE = "none"
+TORCHRUN = "torchrun"
+ACCELERATE = "accelerate"
+LAUNCHERS = (AUTO, NONE, TORCHRUN, ACCELERATE)
+
+MODULES = {
+    "torch.distributed.launch": TORCHRUN,
+    "torch.distributed.run": TORCHRUN,
+    "accelerate.commands.launch": ACCELERATE,
+}
+"""``torch.distributed.launch`` is the old name of what torchrun calls, see
+https://docs.pytorch.org/docs/stable/elastic/run.html."""
+PROGRAMS = {("torchrun",): TORCHRUN, ("accelerate", "launch"): ACCELERATE}
+
+PROCESS_OPTIONS = ("nproc-per-node", "num-processes")
+ALL_GPUS = ("gpu", "auto")
+ONE_HOST = {"nnodes": "1", "node-rank": "0", "num-machines": "1", "machine-rank": "0"}
+"""Options that may have this value only: a job runs on one host."""
+SWITCHES = ("standalone", "use-env", "multi-gpu")
+CHOSEN_HERE = (
+    *("master-addr", "master-port", "rdzv-backend", "rdzv-endpoint", "rdzv-id"),
+    *("main-process-ip", "main-process-port"),
+)
+"""Options that are dropped: the launcher of a job on one host finds its address and port itself."""
+
+
+@dataclass(frozen=True)
+class LauncherLine:
+    """A launcher's command line, taken apart. ``gpus``: a number, ``all``, or None where the line
+    does not say."""
+
+    launcher: str
+    script: str
+    arguments: tuple[str, ...]
+    gpus: str | None
+
+
+def command(
+    interpreter: str, script: str, arguments: Sequence[str], *, gpus: int, launcher: str = AUTO
+) -> tuple[str, ...]:
+    """The words that start ``script``. AUTO: torchrun for a Python script on several GPUs.
+
+    Each launch finds a free port itself, so two jobs on one host never collide. Raises UsageError
+    for an unknown launcher, and for a script that the launcher cannot start.
+    """
+    check_launcher(launcher)
+    is_python = PurePath(script).suffix == ".py"
+    if launcher == AUTO:
+        launcher = TORCHRUN if gpus > 1 and is_python else NONE
+    if launcher == NONE:
+        return (interpreter, script, *arguments)
+    if not is_python:
+        raise UsageError(
+            f"--launcher {launcher} starts Python scripts, and {script} is not one",
+            remedy="use --launcher none: it starts the script once, with all its GPUs",
+        )
+    return (interpreter, *_launcher_words(launcher, max(1, gpus)), script, *arguments)
+
+
+def check_launcher(launcher: str) -> None:
+    """Raises UsageError for an unknown launcher."""
+    if launcher not in LAUNCHERS:
+        raise UsageError(f"--launcher {launcher}: expected one of {', '.join(LAUNCHERS)}")
+
+
+def read_line(words: Sequence[str]) -> LauncherLine | None:
+    """Take a line such as ``python -m torch.distributed.launch --nproc_per_node=4 train.py`` apart.
+
+    None for a line without a launcher. Raises UsageError for one that asks for several hosts, for
+    an option that is not known here, and for one without a script.
+    """
+    launcher, rest = _split_launcher(words)
+    if launcher is None:
+        return None
+    gpus: str | None = None
+    while rest and rest[0].startswith("-"):
+        name, value, rest = _next_option(rest)
+        if name in PROCESS_OPTIONS:
+            gpus = "all" if value in ALL_GPUS else value
+        elif name in ONE_HOST and value != ONE_HOST[name]:
+            raise UsageError(
+                f"--{name} {value}: a job runs on one host",
+                remedy=f"leave --{name} out, and choose the host with --host",
+            )
+    if not rest:
+        raise UsageError(f"{' '.join(words)!r} names no script")
+    return LauncherLine(launcher, rest[0], tuple(rest[1:]), gpus)
+
+
+def _split_launcher(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    rest = list(words)
+    if len(rest) > 2 and PurePath(rest[0]).name.startswith("python") and rest[1] == "-m":
+        return MODULES.get(rest[2]), rest[3:]
+    for program, launcher in PROGRAMS.items():
+        if tuple(rest[: len(program)]) == program:
+            return launcher, rest[len(program) :]
+    return None, rest
+
+
+def _next_option(words: Sequence[str]) -> tuple[str, str, list[str]]:
+    """The first option's name with hyphens, its value ("" for a switch), and what follows."""
+    head, equals, value = words[0].partition("=")
+    name = head.lstrip("-").replace("_", "-")
+    if name in SWITCHES:
+        return name, "", list(words[1:])
+    if name not in (*PROCESS_OPTIONS, *ONE_HOST, *CHOSEN_HERE):
+        raise UsageError(
+            f"{head}: this option of the launcher is not supported here",
+            remedy="give the script with --script, and its arguments after --",
+        )
+    if equals:
+        return name, value, list(words[1:])
+    if len(words) < 2:
+        raise UsageError(f"{head} needs a value")
+    return name, words[1], list(words[2:])
+
+
+def _launcher_words(launcher: str, processes: int) -> tuple[str, ...]:
+    if launcher == TORCHRUN:
+        return ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+    several = ("--multi_gpu",) if processes > 1 else ()
+    return (
+        *("-m", "accelerate.commands.launch", f"--num_processes={processes}"),
+        *("--num_machines=1", "--main_process_port=0", *several),
+    )

@@ -1,0 +1,90 @@
+"""Which host a job goes to."""
+
+from __future__ import annotations
+
+import pytest
+
+from provisioner.errors import BlockedError, ConnectError, RigupError, UsageError
+from provisioner.placement import GIB, Candidate, GpuRequest, GpuState, choose, read_gpus
+
+
+def host(name: str, free: str = "", **rest: object) -> Candidate:
+    """``free``: a character per GPU, ``.`` free and ``x`` taken."""
+    gpus = tuple(
+        GpuState(index, "NVIDIA H100 80GB HBM3", 80 * GIB, mark == ".")
+        for index, mark in enumerate(free)
+    )
+    return Candidate(name, gpus, **rest)  # type: ignore[arg-type]
+
+
+def unreachable(name: str) -> Candidate:
+    return Candidate(name, error=ConnectError("no route", host=name, remedy="switch it on"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "asked", "expected"),
+    [
+        ([host("a", ".."), host("b", "..")], GpuRequest(), ("a", 1, False)),
+        ([host("a", ".x"), host("b", "..")], GpuRequest(), ("b", 1, False)),
+        ([host("a", ".x", has_image=True), host("b", "..")], GpuRequest(), ("a", 1, False)),
+        ([host("a", ".x", has_image=True), host("b", "..")], GpuRequest(2), ("b", 2, False)),
+        ([host("a", "x", jobs_ahead=3), host("b", "x", jobs_ahead=1)], GpuRequest(), ("b", 1, True)),
+        ([host("a", ""), host("b", "x", jobs_ahead=9)], GpuRequest(), ("b", 1, True)),
+        ([host("a", ".", provisioned=False), host("b", "x")], GpuRequest(), ("b", 1, True)),
+        ([unreachable("a"), host("b", ".")], GpuRequest(), ("b", 1, False)),
+        ([host("a", "."), host("b", "....")], GpuRequest("all"), ("b", 4, False)),
+        ([host("a", ".x"), host("b", "x.")], GpuRequest(1, (1,)), ("b", 1, False)),
+        ([host("a"), host("b", "x")], GpuRequest(0), ("a", 0, False)),
+    ],
+)  # fmt: skip
+def test_choice(hosts: list[Candidate], asked: GpuRequest, expected: tuple[str, int, bool]) -> None:
+    chosen = choose(hosts, asked)
+    assert (chosen.name, chosen.gpus, chosen.waits) == expected
+    assert chosen.reason
+
+
+@pytest.mark.parametrize(
+    ("hosts", "asked", "kind", "named"),
+    [
+        ([unreachable("a"), unreachable("b")], GpuRequest(), RigupError, "b: no route"),
+        ([host("a", provisioned=False)], GpuRequest(), BlockedError, "a was never provisioned"),
+        ([host("a"), host("b")], GpuRequest(), UsageError, "no GPU on a, b"),
+        ([host("a", "..")], GpuRequest(3), UsageError, "3 GPU"),
+        ([host("a", "..")], GpuRequest(1, (5,)), UsageError, "GPU 5"),
+        ([host("a", "..")], GpuRequest(type="a100"), UsageError, "a has 2 x NVIDIA H100"),
+        ([host("a", "..")], GpuRequest(min_memory_bytes=96 * GIB), UsageError, "96 GiB each"),
+    ],
+)  # fmt: skip
+def test_refusal(
+    hosts: list[Candidate], asked: GpuRequest, kind: type[RigupError], named: str
+) -> None:
+    with pytest.raises(kind, match=named) as caught:
+        choose(hosts, asked)
+    assert caught.value.remedy
+
+
+def test_type_and_memory_narrow_the_choice() -> None:
+    small = Candidate("a", (GpuState(0, "NVIDIA T4", 16 * GIB, True),))
+    assert choose([small, host("b", "x")], GpuRequest(type="h100")).name == "b"
+    assert choose([small, host("b", "x")], GpuRequest(min_memory_bytes=24 * GIB)).name == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, (None, ())),
+        ("all", ("all", ())),
+        ("0", (0, ())),
+        ("4", (4, ())),
+        ("2,0", (2, (0, 2))),
+        ("3,", (1, (3,))),
+    ],
+)
+def test_gpus_are_read(text: str | None, expected: object) -> None:
+    assert read_gpus(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "two", "-1", "0,0", "1,,2", "²", "1.5", "9999"])
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        read_gpus(text)

@@ -1,0 +1,62 @@
+"""The rank that failed first, told from torchrun's log. The logs are captured, torch 2.13."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+import pytest
+
+from remote_agent.ranks import first_failure
+
+CASES = Path(__file__).resolve().parent.parent / "cases" / "torchrun"
+
+
+def _log(name: str) -> bytes:
+    return CASES.joinpath(name + ".log").read_bytes()
+
+
+def test_a_rank_that_raised() -> None:
+    failure = first_failure(_log("raise"))
+    assert failure is not None
+    assert (failure.rank, failure.exit_code, failure.signal) == (1, 1, None)
+    assert failure.log.rstrip().endswith(b"RuntimeError: the data is empty")
+
+
+def test_a_rank_that_was_killed() -> None:
+    failure = first_failure(_log("kill"))
+    assert failure is not None
+    assert (failure.rank, failure.exit_code, failure.signal) == (1, None, signal.SIGKILL)
+    assert b"ChildFailedError" not in failure.log
+
+
+def test_the_lines_of_other_ranks_are_left_out() -> None:
+    failure = first_failure(_log("prefixed"))
+    assert failure is not None
+    assert failure.rank == 0
+    assert failure.log.startswith(b"Traceback (most recent call last):\n")
+    assert failure.log.endswith(b"ValueError: bad batch of rank 0\n")
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"",
+        b"step 1 loss 0.5\n",
+        b"Root Cause (first observed failure):",
+        b"Root Cause (first observed failure):\n  rank      : x (local_rank: 1)\n",
+        b"Root Cause (first observed failure):\n  rank      : 1 (local_rank: 1)\n",
+    ],
+)
+def test_a_log_without_a_whole_summary_tells_nothing(log: bytes) -> None:
+    assert first_failure(log) is None
+
+
+def test_damaged_logs_never_raise() -> None:
+    source, rng = _log("prefixed"), random.Random(7)
+    for _ in range(300):
+        data = bytearray(source)
+        for _ in range(rng.randrange(1, 40)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        first_failure(bytes(data[rng.randrange(len(data)) :]))
