@@ -7,6 +7,7 @@
     jobs/<id>/state.json       state, times, processes, GPUs and, once final, the verdict
     jobs/<id>/state.reserve    room for its next state on a full disk, until it is final
     jobs/<id>/stop.json        somebody asked to stop it
+    jobs/<id>/arriving         "<bytes>" of its image that have arrived from its sender so far
     jobs/<id>/log              stdout and stderr, byte for byte
     jobs/<id>/container.env    the environment of its container; there as long as that may be
     jobs/<id>/container.id     Docker's id of it, and container.err: what Docker's client said
@@ -73,6 +74,7 @@ class JobPaths:
         self.reserve = os.path.join(root, "state.reserve")
         self.lock = os.path.join(root, "lock")
         self.stop = os.path.join(root, "stop.json")
+        self.arriving = os.path.join(root, "arriving")
         self.log = os.path.join(root, "log")
         self.errors = os.path.join(root, "supervisor.err")
         self.seen = os.path.join(root, "seen.json")

@@ -50,12 +50,33 @@ JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,62}\Z")
 
 
 @dataclass(frozen=True)
+class ImagePlan(Value):
+    """How a host gets the image of a job, which it did not have when the job was sent.
+
+    First ``base`` ("": the job's image itself): pulled as ``pull``, or it arrives from
+    ``sender`` (such as ``ann@laptop``) where ``pull`` is None. Then, where ``build`` is given, the
+    job's image is built on it: ``build`` is the digest of a blob, a build context for
+    ``docker build -``, and ``build_args`` its arguments, which may hold a proxy's password.
+    ``size``: bytes that all of it takes on the host's disk, about; 0 where nobody knows.
+    """
+
+    base: str = ""
+    pull: Optional[str] = None
+    sender: str = ""
+    build: Optional[str] = None
+    build_args: Dict[str, str] = field(default_factory=dict, repr=False)
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class JobSpec(Value):
     """What to run. Sent by the client; never changes afterwards.
 
     argv: program and arguments, run in ``directory`` (relative, "" for the top) of the job's own
         copy of ``snapshot`` (None: an empty directory). gpus: how many GPUs to lease, 0 for none.
-    image: the container runtime's image.
+    gpu_indices: exactly these, by NVML index; () for any that are free.
+    image: the container runtime's image. image_plan: how the host gets it; None where it has it.
+    revision: the Git commit of the code, "" outside Git.
     env: added to the job's environment; it is stored on the host in a 0600 file.
     created_at: seconds since the epoch, by the client's clock.
     """
@@ -73,6 +94,9 @@ class JobSpec(Value):
     shm_size: Optional[str] = None
     created_at: float = 0.0
     created_by: str = ""
+    gpu_indices: Tuple[int, ...] = ()
+    image_plan: Optional[ImagePlan] = None
+    revision: str = ""
 
 
 @dataclass(frozen=True)
