@@ -13,15 +13,17 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
+from threading import Lock
 
 from inventory import Mirrors
 from provisioner.authorities import read_authorities
 from provisioner.command import Command
 from provisioner.containers.shipping import Progress, image_id, image_label, silent
 from provisioner.errors import CommandFailed, LabError
-from provisioner.lab.images import local_base
+from provisioner.lab.images import known_base, local_base
 from provisioner.lab.recipe import Recipe
 from provisioner.mirrors import pip_conf, pip_settings
 from provisioner.transport.base import Transport
@@ -37,6 +39,7 @@ PRACTICE_TORCH = "torch==2.13.0"
 PRACTICE_NOTE = "CPU build of PyTorch, for practice"
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 """PyTorch's own index of CPU builds; PyPI's Linux wheels bring gigabytes of CUDA."""
+_ONE_QUESTION = Lock()
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,7 @@ def build_local_image(progress: Progress = silent) -> str:
 
     Takes minutes the first time and nothing afterwards. Raises LabError with a remedy.
     """
-    inputs = BuildInputs(
-        local_base(PRACTICE_DISTRO, progress),
-        repository="rigup/pytorch-cpu",
-        torch=PRACTICE_TORCH,
-        note=PRACTICE_NOTE,
-        pip=pip_settings(Mirrors(python_index=os.environ.get("PIP_INDEX_URL"))),
-    )
+    inputs = _practice_inputs(local_base(PRACTICE_DISTRO, progress))
     wanted = recipe(inputs)
     local = LocalTransport()
     if image_id(local, wanted.reference) is not None:
@@ -126,16 +123,46 @@ def build_local_image(progress: Progress = silent) -> str:
     return wanted.reference
 
 
-def build_words(reference: str, inputs: BuildInputs, context: str) -> list[str]:
-    """The ``docker build``; proxies are among Docker's predefined arguments, in no layer."""
+def practice_reference() -> str | None:
+    """The name that the practice image has when it is built on this machine; builds nothing.
+
+    None where its base has never been built here, or there is no Docker. Asked once a process.
+    """
+    with _ONE_QUESTION:
+        return _practice_reference()
+
+
+def build_arguments(inputs: BuildInputs) -> dict[str, str]:
+    """``--build-arg``; proxies are among Docker's predefined arguments, in no layer."""
     arguments = {"BASE_IMAGE": inputs.base, "TORCH": inputs.torch, "NOTE": inputs.note}
     if inputs.proxy:
         names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
         arguments |= dict.fromkeys(names, inputs.proxy)
+    return arguments
+
+
+def build_words(reference: str, inputs: BuildInputs, context: str) -> list[str]:
+    """The ``docker build`` of ``context``: a folder, or ``-`` for an archive on standard input."""
     words = ["docker", "build", "--force-rm", "--tag", reference]
-    for name, value in arguments.items():
+    for name, value in build_arguments(inputs).items():
         words += ["--build-arg", f"{name}={value}"]
     return [*words, context]
+
+
+@lru_cache(maxsize=1)
+def _practice_reference() -> str | None:
+    base = known_base(PRACTICE_DISTRO)
+    return recipe(_practice_inputs(base)).reference if base else None
+
+
+def _practice_inputs(base: str) -> BuildInputs:
+    return BuildInputs(
+        base,
+        repository="rigup/pytorch-cpu",
+        torch=PRACTICE_TORCH,
+        note=PRACTICE_NOTE,
+        pip=pip_settings(Mirrors(python_index=os.environ.get("PIP_INDEX_URL"))),
+    )
 
 
 def _build(transport: Transport, command: Command, progress: Progress) -> None:

@@ -187,7 +187,12 @@ def running_images(transport: Transport) -> tuple[str, ...]:
     One round trip; none where there is no Docker. Raises CommandFailed when Docker refuses.
     """
     answer = checked(transport, Command.sh(RUNNING_SPECS, patience_s=QUESTION_TIMEOUT_S)).text
-    specs = [spec for line in answer.splitlines() if (spec := _spec(line)) is not None]
+    return images_of(answer.splitlines())
+
+
+def images_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """The images in ``rigup.spec`` labels, by the containers' names; others are skipped."""
+    specs = [spec for label in labels if (spec := _spec(label)) is not None]
     return tuple(spec["image"] for spec in sorted(specs, key=itemgetter("name")))
 
 

@@ -2,19 +2,22 @@
 
 Sending streams ``docker save`` through the session into ``docker load``: no copy of the image is
 kept in memory or in a file on either side. A session has no end of file of its own, so the bytes
-travel in frames (length, then data; length 0 ends), which a few lines of Python take apart on the
-host; a link that breaks ends the load instead of completing it with half an image.
+travel in frames, which receive_image.py takes apart on the host; a link that breaks ends the load
+instead of completing it with half an image.
 """
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import resources
 
 from provisioner.command import Command, Result
 from provisioner.containers.docker_cli import question
+from provisioner.containers.receive_image import END_MARK
 from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, RigupError
 from provisioner.transport.base import Session, Transport
 from provisioner.transport.deadline import watched
@@ -29,30 +32,6 @@ LOCAL_TIMEOUT_S = 60.0
 REPORT_EVERY = 128 << 20
 GZIP_LEVEL = 1
 """Fast: about 100 MB/s on one core, and a third of the size for a PyTorch image."""
-
-END_MARK = "rigup: docker load exited with "
-
-RECEIVE = f"""
-import subprocess, sys
-loader = subprocess.Popen(
-    ["docker", "load", "--quiet"], stdin=subprocess.PIPE, stderr=subprocess.STDOUT
-)
-stdin = sys.stdin.buffer
-try:
-    while True:
-        head = stdin.read(4)
-        if len(head) < 4:
-            loader.kill()
-            sys.exit("the link broke: nothing was loaded")
-        size = int.from_bytes(head, "big")
-        if size == 0:
-            break
-        loader.stdin.write(stdin.read(size))
-    loader.stdin.close()
-except BrokenPipeError:
-    pass
-print("{END_MARK}%d" % loader.wait(), flush=True)
-"""
 
 
 def silent(_: str) -> None:
@@ -104,7 +83,7 @@ def pull(
     transport: Transport, reference: str, *, mirror: str | None, progress: Progress
 ) -> str | None:
     """Pull the image under its own name; the reason when that did not work, else None."""
-    source = f"{mirror}/{_without_default_registry(reference)}" if mirror else reference
+    source = pulled_as(reference, mirror)
     progress(f"{transport.host_name}: pulling {source}")
     words = ("docker", "pull", "--quiet", source)
     pulled = transport.run(Command.of(*words, timeout_s=PULL_TIMEOUT_S))
@@ -115,24 +94,53 @@ def pull(
     return None
 
 
-def send_image(transport: Transport, reference: str, progress: Progress = silent) -> None:
-    """Stream the image from this machine's Docker into the host's. Raises RigupError."""
+def pulled_as(reference: str, mirror: str | None) -> str:
+    """The name under which a host pulls the image."""
+    return f"{mirror}/{_without_default_registry(reference)}" if mirror else reference
+
+
+def send_image(
+    transport: Transport,
+    reference: str,
+    progress: Progress = silent,
+    arriving: str | None = None,
+) -> None:
+    """Stream the image from this machine's Docker into the host's.
+
+    ``arriving``: a file on the host that tells how far it is, as receive_image.py writes it. Once
+    every byte has arrived, the host completes the load without this machine. Raises RigupError;
+    ConnectionLost where the image is not on the host, or nobody could say whether it is.
+    """
     total = local_size(reference)
     if total is None:
         raise RigupError(f"this machine's Docker has no image {reference}")
     host = transport.host_name
     progress(f"{host}: sending {reference} ({_mib(total)} before compression)")
-    session = transport.open_session(Command.of("python3", "-I", "-c", RECEIVE))
+    program = resources.files("provisioner.containers").joinpath("receive_image.py").read_text()
+    words = ("python3", "-I", "-c", program, *([arriving] if arriving else []))
+    session = transport.open_session(Command.of(*words))
     try:
         with _saved(reference) as stream:
-            _send_frames(session, _reported(stream, total, host, progress))
-        session.write(bytes(4))
+            count = _send_frames(session, _reported(stream, total, host, progress))
+        session.write(_frame(b"", count))
         _await_load(session, reference, host)
     except ConnectionLost:
         _await_load(session, reference, host)  # a load that ended early said why
         raise
     finally:
         session.close()
+
+
+def not_to_be_had(host: str, reference: str, refusal: str) -> RigupError:
+    """Neither the host nor this machine can provide the image; ``refusal``: why it was not
+    pulled."""
+    here = "does not have it" if shutil.which("docker") else "is not installed"
+    return RigupError(
+        f"the host cannot pull {reference}, and this machine's Docker {here}\n{refusal}",
+        host=host,
+        remedy="set mirrors.container_registry in the inventory to a registry that the host "
+        f"reaches; or `docker pull {reference}` here, and it is sent over SSH",
+    )
 
 
 def local_size(reference: str) -> int | None:
@@ -149,18 +157,13 @@ def local_size(reference: str) -> int | None:
             f"this machine's Docker does not answer within {LOCAL_TIMEOUT_S:g} s",
             remedy="look at it: docker info",
         ) from None
-    return int(done.stdout) if done.returncode == 0 else None
+    size = done.stdout.strip()
+    return int(size) if done.returncode == 0 and size.isdecimal() else None
 
 
 def _send_instead(transport: Transport, reference: str, refusal: str, progress: Progress) -> None:
     if local_size(reference) is None:
-        raise RigupError(
-            f"the host cannot pull {reference}, and this machine's Docker does not have it\n"
-            f"{refusal}",
-            host=transport.host_name,
-            remedy="set mirrors.container_registry in the inventory to a registry that the host "
-            f"reaches; or `docker pull {reference}` here, and it is sent over SSH",
-        )
+        raise not_to_be_had(transport.host_name, reference, refusal)
     send_image(transport, reference, progress)
 
 
@@ -193,17 +196,22 @@ def _reported(
             progress(f"{host}: sent {_mib(sent)} of about {_mib(total)}")
 
 
-def _send_frames(session: Session, chunks: Iterator[bytes]) -> None:
-    """Compressed frames and, only once every byte was read, the end frame."""
+def _send_frames(session: Session, chunks: Iterator[bytes]) -> int:
+    """Compressed frames without the one that ends; how many bytes they hold, uncompressed."""
     packer = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, wbits=31)
+    count = 0
     for chunk in chunks:
-        _send_frame(session, packer.compress(chunk))
-    _send_frame(session, packer.flush())
+        count += len(chunk)
+        data = packer.compress(chunk)
+        if data:
+            session.write(_frame(data, count))
+    session.write(_frame(packer.flush(), count))
+    return count
 
 
-def _send_frame(session: Session, data: bytes) -> None:
-    if data:
-        session.write(len(data).to_bytes(4, "big") + data)
+def _frame(data: bytes, count: int) -> bytes:
+    """See receive_image.py; without data: the end."""
+    return len(data).to_bytes(4, "big") + count.to_bytes(8, "big") + data
 
 
 def _await_load(session: Session, reference: str, host: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from provisioner.errors import LabError
 
 ERROR_LINES_SHOWN = 8
+QUESTION_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Docker:
             ) from error
 
     def image_exists(self, reference: str) -> bool:
-        return self.attempt("image", "inspect", "--format", "{{.Id}}", reference).returncode == 0
+        words = ("image", "inspect", "--format", "{{.Id}}", reference)
+        return self.attempt(*words, timeout_s=QUESTION_TIMEOUT_S).returncode == 0
 
 
 def _refusal(stderr: str) -> LabError:

@@ -54,6 +54,20 @@ def local_base(distro: str = DEFAULT_DISTRO, progress: Progress = silent) -> str
     return build(docker, base_recipe(chosen, machine, root), progress)
 
 
+def known_base(distro: str = DEFAULT_DISTRO) -> str | None:
+    """The reference that :func:`local_base` would return, without building or pulling anything.
+
+    None where that is not known before its first build, or where Docker does not answer here.
+    """
+    chosen = find_distro(distro)
+    try:
+        machine = read_machine()
+        root = _known_root(Docker(), chosen, machine)
+    except LabError:
+        return None
+    return base_recipe(chosen, machine, root).reference if root else None
+
+
 def host_image(distro: Distro, progress: Progress = silent) -> str:
     """The reference of the image that practice hosts of that distro run; as :func:`local_base`."""
     base = local_base(distro.name, progress)
@@ -90,17 +104,27 @@ def remove_images(docker: Docker) -> int:
 
 
 def _root_image(docker: Docker, distro: Distro, machine: Machine, progress: Progress) -> str:
-    made = root_recipe(distro, machine, "debootstrap minbase").reference
+    made = _bootstrapped(distro, machine)
     with _one_builder(f"root-{distro.name}"):
-        for known in (made, distro.registry_image):
-            if docker.image_exists(known):
-                return known
+        known = _known_root(docker, distro, machine)
+        if known is not None:
+            return known
         progress(f"{distro.name}: asking the registry for {distro.registry_image}")
         if _pull(docker, distro.registry_image):
             return distro.registry_image
         progress(f"{distro.name}: no registry; bootstrapping it from {machine.archive}")
         _debootstrap(docker, distro, machine, made)
         return made
+
+
+def _known_root(docker: Docker, distro: Distro, machine: Machine) -> str | None:
+    """The root image that is in Docker; None where there is none yet."""
+    references = (_bootstrapped(distro, machine), distro.registry_image)
+    return next((one for one in references if docker.image_exists(one)), None)
+
+
+def _bootstrapped(distro: Distro, machine: Machine) -> str:
+    return root_recipe(distro, machine, "debootstrap minbase").reference
 
 
 def _pull(docker: Docker, reference: str) -> bool:

@@ -1,0 +1,98 @@
+"""Whether a host can pull an image, asked on the host, and how many bytes that are."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from provisioner.command import Command, Result
+from provisioner.text import one_line
+from provisioner.transport.base import Transport
+
+ASK_TIMEOUT_S = 75.0
+"""Three questions of 20 s each, one after the other; see ask_registry.py."""
+REFUSALS = (401, 403)
+"""The engine was asked without a password, so these say little."""
+REASON_LENGTH = 500
+MAX_SIZE = 1 << 50
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+"""Kernel names to Go's, which manifests use; other names are the same in both."""
+
+
+@dataclass(frozen=True)
+class PullAnswer:
+    """``can_pull`` None: only a try can tell. ``size``: compressed bytes, None where not known.
+    ``reason``: why not, or why nobody knows."""
+
+    can_pull: bool | None
+    size: int | None = None
+    reason: str = ""
+
+
+def ask_registry(transport: Transport, source: str, proxy: str | None = None) -> PullAnswer:
+    """Ask the host's Docker for the image ``source``; pulls nothing. Raises TransportError."""
+    program = resources.files("provisioner.containers").joinpath("ask_registry.py").read_text()
+    words = ("python3", "-I", "-c", program, source)
+    stdin = f"{proxy or ''}\n".encode()  # a proxy's address may hold a password
+    answer = transport.run(Command.of(*words, stdin=stdin, timeout_s=ASK_TIMEOUT_S))
+    return read_answer(answer)
+
+
+def read_answer(answer: Result) -> PullAnswer:
+    """What ask_registry.py printed, checked."""
+    found = _parsed(answer.text) if answer.ok else None
+    if not isinstance(found, dict) or type(found.get("status")) is not int:
+        return PullAnswer(None, reason="the host's answer about the registry makes no sense")
+    texts = {key: value for key, value in found.items() if isinstance(value, str)}
+    status, manifest = found["status"], texts.get("manifest", "")
+    if manifest:
+        return read_manifest(manifest, texts.get("machine", ""))
+    if status == 200:
+        return PullAnswer(True)
+    said = texts.get("client_said") or texts.get("engine_said") or f"status {status}"
+    reason = one_line(said.strip(), limit=REASON_LENGTH)
+    return PullAnswer(None if status in (0, *REFUSALS) else False, reason=reason)
+
+
+def read_manifest(text: str, machine: str) -> PullAnswer:
+    """From ``docker manifest inspect``, verbose or not, for a host of that ``uname -m``."""
+    found = _parsed(text)
+    if isinstance(found, dict) and isinstance(found.get("manifests"), list):
+        entries, listed = found["manifests"], True
+    else:
+        listed = isinstance(found, list)
+        entries = found if isinstance(found, list) else [found]
+    entries = [entry for entry in entries if isinstance(entry, dict)]
+    if not entries:
+        return PullAnswer(True)
+    architecture = ARCHITECTURES.get(machine, machine)
+    ours = [entry for entry in entries if _architecture(entry) in (architecture, None)]
+    if listed and not ours:
+        return PullAnswer(False, reason=f"the registry has no image for {architecture}")
+    return PullAnswer(True, _size(ours[0]) if ours else None)
+
+
+def _architecture(entry: dict[str, Any]) -> str | None:
+    """None where the manifest does not say."""
+    descriptor = entry.get("Descriptor", entry)
+    platform = descriptor.get("platform") if isinstance(descriptor, dict) else None
+    named = platform.get("architecture") if isinstance(platform, dict) else None
+    return named if isinstance(named, str) else None
+
+
+def _size(entry: dict[str, Any]) -> int | None:
+    bodies = (entry.get("SchemaV2Manifest"), entry.get("OCIManifest"), entry)
+    lists = (body.get("layers") for body in bodies if isinstance(body, dict))
+    layers: list[Any] = next((one for one in lists if isinstance(one, list)), [])
+    sizes = [layer.get("size") for layer in layers if isinstance(layer, dict)]
+    numbers = [size for size in sizes if type(size) is int and 0 <= size < MAX_SIZE]
+    return sum(numbers) if numbers and len(numbers) == len(layers) else None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
