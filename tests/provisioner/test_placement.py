@@ -28,7 +28,11 @@ def unreachable(name: str) -> Candidate:
         ([host("a", ".x"), host("b", "..")], GpuRequest(), ("b", 1, False)),
         ([host("a", ".x", has_image=True), host("b", "..")], GpuRequest(), ("a", 1, False)),
         ([host("a", ".x", has_image=True), host("b", "..")], GpuRequest(2), ("b", 2, False)),
-        ([host("a", "x", jobs_ahead=3), host("b", "x", jobs_ahead=1)], GpuRequest(), ("b", 1, True)),
+        (
+            [host("a", "x", jobs_ahead=3), host("b", "x", jobs_ahead=1)],
+            GpuRequest(),
+            ("b", 1, True),
+        ),
         ([host("a", ""), host("b", "x", jobs_ahead=9)], GpuRequest(), ("b", 1, True)),
         ([host("a", ".", provisioned=False), host("b", "x")], GpuRequest(), ("b", 1, True)),
         ([unreachable("a"), host("b", ".")], GpuRequest(), ("b", 1, False)),
