@@ -26,7 +26,7 @@ from remote_agent.standby import Standby, prepare_standby
 from remote_agent.starter import start_supervisor
 from remote_agent.store import JobStore
 from remote_agent.verdict import could_not_start
-from remote_agent.waiting import Obstacle, is_idle, obstacle, waiting_for
+from remote_agent.waiting import Obstacle, candidates, is_idle, obstacle, waiting_for
 from remote_agent.wakeup import Wakeup
 
 LOOK_S = 1.0
@@ -103,7 +103,7 @@ class Dispatcher:
         self._wait = wait
         self._clock = clock
         self._attempts: Dict[str, int] = {}
-        self._known: Tuple[str, ...] = ()
+        self._known: Tuple[GpuSample, ...] = ()
         self._next_reading = 0.0
         self._trouble: Optional[Tuple[str, float]] = None
         self._woken = False
@@ -151,7 +151,7 @@ class Dispatcher:
         return min(ROUND_S, until_reading) if until_reading > 0 else ROUND_S
 
     def _held(self) -> Tuple[bool, ...]:
-        return tuple(self._leases.is_held(uuid) for uuid in self._known)
+        return tuple(self._leases.is_held(gpu.uuid) for gpu in self._known)
 
     def round(self) -> bool:
         """Start what can be started now; False when nothing is queued any more."""
@@ -202,17 +202,18 @@ class Dispatcher:
     def _place(self, record: JobRecord) -> bool:
         """Lease all GPUs that the job needs, or none, so that two queues cannot block each
         other. True when it waits no longer."""
-        needed = record.spec.gpus
+        needed, indices = record.spec.gpus, record.spec.gpu_indices
         if self._clock() < self._next_reading or self._mostly_leased(record):
             return False
         reading = self._read_gpus()
-        self._known = tuple(gpu.uuid for gpu in reading.gpus)
-        problem = obstacle(needed, reading)
+        self._known = reading.gpus
+        problem = obstacle(needed, reading, indices)
         if problem is not None:
             return self._bear(record, problem)
         self._trouble = None
         own = self._own_gpus()
-        idle = [gpu for gpu in reading.gpus if is_idle(gpu) and gpu.uuid not in own]
+        possible = candidates(reading.gpus, indices)
+        idle = [gpu for gpu in possible if is_idle(gpu) and gpu.uuid not in own]
         try:
             taken = self._lease(idle, record) if len(idle) >= needed else []
         except OSError as error:
@@ -222,7 +223,7 @@ class Dispatcher:
         if taken:
             gpus, leases = tuple(gpu for gpu, _ in taken), tuple(fd for _, fd in taken)
             return self._launch(record, gpus, leases)
-        self._note(record, waiting_for(needed, reading, lambda uuid: self._holder(uuid, own)))
+        self._note(record, waiting_for(needed, possible, lambda uuid: self._holder(uuid, own)))
         if len(idle) < needed:
             self._next_reading = self._clock() + self._busy_pause_s
             self._busy_pause_s = min(BUSY_ROUND_S, 2 * self._busy_pause_s)
@@ -253,12 +254,18 @@ class Dispatcher:
             self._complaints.say("%s waits for %s: %s" % (record.job_id, reason, error))
 
     def _mostly_leased(self, record: JobRecord) -> bool:
-        """Cheaper than NVML: too few GPUs without a lease."""
-        needed, known = record.spec.gpus, len(self._known)
-        free = sum(not self._leases.is_held(uuid) for uuid in self._known)
-        if not known >= needed > free:
+        """Cheaper than NVML: too few GPUs without a lease, of those that it may have."""
+        needed = record.spec.gpus
+        possible = candidates(self._known, record.spec.gpu_indices)
+        free = sum(not self._leases.is_held(gpu.uuid) for gpu in possible)
+        if not len(possible) >= needed > free:
             return False
-        self._note(record, "%d of its %d GPUs, leased to other jobs" % (needed - free, needed))
+        if record.spec.gpu_indices:
+            unread = [GpuSample(gpu.index, gpu.uuid, gpu.name) for gpu in possible]
+            said = waiting_for(needed, unread, self._leases.holder)
+        else:
+            said = "%d of its %d GPUs, leased to other jobs" % (needed - free, needed)
+        self._note(record, said)
         return True
 
     def _lease(self, idle: List[GpuSample], record: JobRecord) -> List[Tuple[Gpu, int]]:

@@ -59,8 +59,9 @@ class Host:
         self.waited.append(seconds)
         return self.on_wait()
 
-    def submit(self, job_id, count):
-        self.store.create(JobSpec(job_id, job_id, ("true",), gpus=count), "boot")
+    def submit(self, job_id, count, indices=()):
+        spec = JobSpec(job_id, job_id, ("true",), gpus=count, gpu_indices=indices)
+        self.store.create(spec, "boot")
 
 
 @pytest.fixture
@@ -568,3 +569,82 @@ def test_the_gpu_of_a_container_whose_supervisor_was_killed_is_not_free(host):
     host.now += 60
     host.dispatcher.round()
     assert host.started == {"job-a": [0]}
+
+
+def test_exact_gpus_are_leased_in_the_order_that_was_asked_for(host):
+    host.submit("job-a", 2, (3, 1))
+    rounds(host)
+    assert host.started == {"job-a": [3, 1]}
+    assert not host.leases.is_held("GPU-0")
+
+
+def test_exact_gpus_are_leased_all_or_none_and_named_while_they_are_busy(host):
+    host.submit("job-a", 1, (2,))
+    rounds(host)
+    host.submit("job-b", 2, (1, 2))
+    rounds(host, 3)
+    assert list(host.started) == ["job-a"]
+    assert not host.leases.is_held("GPU-1"), "all or none"
+    assert waits_for(host, "job-b").startswith("1 of its 2 GPUs (GPU 2: leased to job-a of ")
+    host.end("job-a")
+    rounds(host)
+    assert host.started["job-b"] == [1, 2]
+
+
+def test_an_exact_gpu_with_a_foreign_process_is_waited_for(host):
+    busy = GpuSample(1, "GPU-1", "x", processes=(GpuProcess(4711, user="eve", name="python"),))
+    host.reading = GpuReading((*gpus(1), busy))
+    host.submit("job-a", 1, (1,))
+    rounds(host, 2)
+    assert host.started == {}
+    assert waits_for(host) == "1 of its 1 GPUs (GPU 1: python of eve (pid 4711))"
+
+
+def test_leases_of_other_gpus_hold_up_no_job_that_asks_for_a_free_one(host):
+    host.submit("job-a", 3)
+    rounds(host)
+    host.submit("job-b", 1, (3,))
+    rounds(host)
+    assert host.started["job-b"] == [3]
+
+
+def test_a_leased_exact_gpu_is_seen_without_asking_nvml(host):
+    host.submit("job-a", 1)
+    rounds(host)
+    host.submit("job-b", 1, (0,))
+    host.readings = 0
+    rounds(host, 10)
+    assert host.readings == 0
+    assert "GPU 0: leased to job-a" in waits_for(host, "job-b")
+
+
+@pytest.mark.parametrize(
+    ("present", "said"), [((0, 1, 2, 3), "0 to 3"), ((0, 2), "0, 2"), ((0,), "0"), ((), "none")]
+)
+def test_a_gpu_that_the_host_lacks_fails_at_once(host, present, said):
+    host.reading = GpuReading(tuple(GpuSample(n, f"GPU-{n}", "x") for n in present))
+    host.submit("job-a", 2, (0, 5) if present else (5, 6))
+    assert not rounds(host)
+    verdict = host.store.record("job-a").verdict
+    asked = "5" if present else "5, 6"
+    assert verdict.cause == "could-not-start"
+    assert verdict.evidence == f"it asks for GPU {asked} and the host has {said}"
+
+
+def test_an_exact_gpu_that_is_broken_is_waited_for_and_then_given_up(host):
+    host.reading = GpuReading((*gpus(1), GpuSample(1, "GPU-1", "x", error="fallen off")))
+    host.submit("job-a", 1, (1,))
+    assert rounds(host)
+    assert "GPU 1: fallen off" in waits_for(host)
+    assert not rounds(host, 10)
+    assert "other GPUs" in host.store.record("job-a").verdict.hint
+
+
+def test_exact_gpus_do_not_overtake(host):
+    host.submit("job-a", 2)
+    rounds(host)
+    host.submit("job-b", 4)
+    host.submit("job-c", 1, (3,))
+    rounds(host, 3)
+    assert list(host.started) == ["job-a"]
+    assert waits_for(host, "job-c").startswith("job-b")
