@@ -10,7 +10,9 @@ from remote_agent.faults import complain
 from remote_agent.layout import DEFAULT_STATE_DIR, Layout
 
 STATE_DIR_EXIT = 45
-USAGE = "usage: agent.pyz serve [--state-dir DIR] | dispatch | supervise | recover | sweep | nvml"
+USAGE = "usage: agent.pyz serve [--state-dir DIR] | " + " | ".join(
+    ("dispatch", "supervise", "recover", "prepare", "sweep", "nvml")
+)
 
 
 def main(argv: List[str]) -> int:
@@ -82,6 +84,13 @@ def _dispatch(options: Dict[str, str]) -> int:
     return 0
 
 
+def _prepare(options: Dict[str, str]) -> int:
+    from remote_agent.image_preparation import prepare
+
+    prepare(_layout(options), options["job"])
+    return 0
+
+
 def _sweep(options: Dict[str, str]) -> int:
     from remote_agent.sweep import sweep
 
@@ -100,6 +109,7 @@ COMMANDS: Dict[str, Callable[[Dict[str, str]], int]] = {
     "supervise": _supervise,
     "recover": _recover,
     "dispatch": _dispatch,
+    "prepare": _prepare,
     "sweep": _sweep,
     "nvml": _nvml,
 }

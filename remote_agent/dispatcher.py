@@ -13,6 +13,7 @@ from typing import Callable, Dict, List, Optional, Tuple
 
 from remote_agent.disk import Complaints, write_problem
 from remote_agent.faults import AgentFault
+from remote_agent.image_queue import ImageQueue
 from remote_agent.layout import Layout
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading, NvmlClient, run_now
@@ -77,7 +78,8 @@ class Dispatcher:
     """``read_gpus`` and ``start`` are replaced in tests. ``wait`` sleeps for so many seconds, or
     until somebody says that the queue or the GPUs changed, which it then tells by True.
     ``prepare`` starts a supervisor for the job that is next, ahead of its turn. ``on_hold`` tells
-    that nothing may start, ``own_gpus`` which GPUs this user's running jobs have, and which job."""
+    that nothing may start, ``own_gpus`` which GPUs this user's running jobs have, and which job.
+    ``images`` has the images of queued jobs prepared."""
 
     def __init__(
         self,
@@ -90,8 +92,10 @@ class Dispatcher:
         prepare: Optional[Callable[[Layout, str], Standby]] = None,
         on_hold: Callable[[], bool] = reboot_is_due,
         own_gpus: Callable[[], Dict[str, str]] = dict,
+        images: Optional[ImageQueue] = None,
     ) -> None:
         self._store = store
+        self._images = images or ImageQueue(store, clock=clock)
         self._own_gpus = own_gpus
         self._on_hold = on_hold
         self._prepare = prepare
@@ -158,17 +162,38 @@ class Dispatcher:
         if self._on_hold():
             queued = _queued(self._store)
             for record in queued:
-                self._note(record, WAITING)
+                if not self._images.is_prepared_now(record):
+                    self._note(record, WAITING)
             return bool(queued)
-        waiting = [record for record in _queued(self._store) if not self._start_plain(record)]
+        waiting = [record for record in self._ready() if not self._start_plain(record)]
         if waiting:
             self._woken = (
                 self._place(waiting[0]) or self._woken
             )  # then look at the next one at once
             self._note_followers(waiting[0], waiting[1:])
         queued = _queued(self._store)
-        self._stand_by([record for record in queued if record.spec.gpus])
+        self._stand_by([one for one in queued if one.spec.gpus and self._images.is_ready(one)])
         return bool(queued)
+
+    def _ready(self) -> List[JobRecord]:
+        """Queued jobs that may start. One whose image is still to come blocks nobody: that is
+        seen to here."""
+        ready = []
+        for record in _queued(self._store):
+            if self._images.is_ready(record):
+                ready.append(record)
+            else:
+                self._see_to_image(record)
+        return ready
+
+    def _see_to_image(self, record: JobRecord) -> None:
+        """Before the process that gets the image starts, for that tells more."""
+        if record.waiting_for in ("", WAITING):
+            self._note(record, "its image %s" % record.spec.image)
+        try:
+            self._images.prepare(record)
+        except OSError as error:
+            self._note(record, "its image, which cannot be prepared yet: %s" % error)
 
     def _stand_by(self, waiting: List[JobRecord]) -> None:
         """Have the supervisor of the next job ready, unless the host is in trouble."""

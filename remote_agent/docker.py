@@ -6,7 +6,7 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 TIMEOUT_S = 30.0
 EVENTS_TIMEOUT_S = 5.0
@@ -36,6 +36,10 @@ def call_docker(*words: str, timeout_s: float = TIMEOUT_S) -> Tuple[int, str]:
     except subprocess.TimeoutExpired:
         return 124, "docker did not answer within %g s" % timeout_s
     return done.returncode, (done.stdout.strip() or done.stderr).decode("utf-8", "replace").strip()
+
+
+Ask = Callable[..., Tuple[int, str]]
+"""Like :func:`call_docker`, for questions in words only."""
 
 
 class DockerSilent(Exception):
@@ -123,9 +127,9 @@ def _event(line: str) -> Dict[str, Any]:
     return event if isinstance(event, dict) else {}
 
 
-def docker_problem() -> Optional[Tuple[str, str]]:
+def docker_problem(ask: Ask = call_docker) -> Optional[Tuple[str, str]]:
     """What keeps us from using Docker, and what to do about it; None when it answers."""
-    code, said = call_docker("version", "--format", "{{.Server.Version}}")
+    code, said = ask("version", "--format", "{{.Server.Version}}")
     if code == 0:
         return None
     if code == 127:

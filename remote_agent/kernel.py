@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from collections import deque
 from typing import Deque, Optional, Tuple
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 KMSG_RECORD = 8192  # longest record that /dev/kmsg hands out
 MAX_LINES = 20000
 MAX_RECORDS = 200000
@@ -16,8 +17,17 @@ MAX_RECORDS = 200000
 
 def become_subreaper() -> None:
     """Orphaned descendants become children of this process instead of init; see prctl(2)."""
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with_parent() -> None:
+    """For a new child: the kernel kills it when its parent ends, however that ends."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _prctl(option: int, value: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+    if libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

@@ -8,6 +8,7 @@
     jobs/<id>/state.reserve    room for its next state on a full disk, until it is final
     jobs/<id>/stop.json        somebody asked to stop it
     jobs/<id>/arriving         "<bytes>" of its image that have arrived from its sender so far
+    jobs/<id>/preparer.lock    held by the process that gets its image; preparer.err: its complaints
     jobs/<id>/log              stdout and stderr, byte for byte
     jobs/<id>/container.env    the environment of its container; there as long as that may be
     jobs/<id>/container.id     Docker's id of it, and container.err: what Docker's client said
@@ -20,10 +21,12 @@
     dispatcher.<machine>.lock  held by the one dispatcher
     dispatcher.<machine>.wake  FIFO: a byte in it means that the queue or the GPUs changed
     submit.lock                held while a job gets its place in the queue
+    image.<machine>.<hash>.lock  held while an image is pulled or built; in it, for which job
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from remote_agent.files import make_private
@@ -53,6 +56,11 @@ class Layout:
             make_private(path)
         return layout
 
+    def image_lock(self, reference: str) -> str:
+        """References may be longer than a file's name can be."""
+        name = hashlib.sha256(reference.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        return os.path.join(self.root, "image.%s.%s.lock" % (machine_id()[:12], name))
+
     def job(self, job_id: str) -> JobPaths:
         return JobPaths(os.path.join(self.jobs, job_id))
 
@@ -75,6 +83,8 @@ class JobPaths:
         self.lock = os.path.join(root, "lock")
         self.stop = os.path.join(root, "stop.json")
         self.arriving = os.path.join(root, "arriving")
+        self.preparer_lock = os.path.join(root, "preparer.lock")
+        self.preparer_errors = os.path.join(root, "preparer.err")
         self.log = os.path.join(root, "log")
         self.errors = os.path.join(root, "supervisor.err")
         self.seen = os.path.join(root, "seen.json")

@@ -97,7 +97,8 @@ class Operations:
         spec = JobSpec.from_json(_argument(request, "spec", dict))
         check_spec(spec, self._layout)
         record, new = self.store.create(spec, self._boot_id)
-        if new and spec.gpus == 0 and not reboot_is_due():
+        waits = spec.gpus > 0 or spec.image_plan is not None
+        if new and not waits and not reboot_is_due():
             start_supervisor(self._layout, spec.job_id)
         elif record.state == QUEUED:
             start_dispatcher(self._layout)

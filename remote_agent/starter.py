@@ -1,4 +1,4 @@
-"""Start the agent's detached processes: supervisors and the dispatcher."""
+"""Start the agent's detached processes: supervisors, the dispatcher, what prepares images."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def start_recovery(layout: Layout, job_id: str) -> None:
 def start_dispatcher(layout: Layout) -> None:
     errors = os.path.join(layout.root, "dispatcher.err")
     _spawn(["dispatch", "--state-dir", layout.root], errors, session_escape())
+
+
+def start_preparation(layout: Layout, job_id: str) -> None:
+    """Get the image of a queued job."""
+    words = ["prepare", "--state-dir", layout.root, "--job", job_id]
+    _spawn(words, layout.job(job_id).preparer_errors, session_escape())
 
 
 def start_sweep(layout: Layout) -> None:

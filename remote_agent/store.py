@@ -150,13 +150,25 @@ class JobStore:
 
     def note_waiting(self, job_id: str, reason: str) -> None:
         """Say why a queued job has not started; nothing is written where nothing changes."""
-        if self.record(job_id).waiting_for == reason:
-            return
+        if self.record(job_id).waiting_for != reason:
+            self._change_queued(job_id, waiting_for=reason)
+
+    def note_image_ready(self, job_id: str) -> None:
+        """From now on a queued job with an image plan may start."""
+        self._change_queued(job_id, waiting_for="", image_ready=True)
+
+    def image_is_ready(self, record: JobRecord) -> bool:
+        """Raises AgentFault ``damaged-job``."""
+        if record.spec.image_plan is None:
+            return True
+        return self.details(record.job_id).get("image_ready") is True
+
+    def _change_queued(self, job_id: str, **changes: Any) -> None:
         paths = self.layout.job(self._known(job_id))
         with locked(paths.lock):
             current = _read_state(paths)
             if current["state"] == QUEUED:
-                write_json(paths.state, dict(current, waiting_for=reason))
+                write_json(paths.state, dict(current, **changes))
 
     def take_over(
         self, job_id: str, orphaned: Callable[[Dict[str, Any]], bool], **changes: Any

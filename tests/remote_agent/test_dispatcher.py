@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 
 import pytest
 
 from remote_agent import dispatcher as module
 from remote_agent.dispatcher import Dispatcher
+from remote_agent.files import locked
+from remote_agent.image_queue import START_AGAIN_S, ImageQueue
 from remote_agent.layout import Layout
 from remote_agent.lease_directories import LeaseDirectories
 from remote_agent.leases import Leases
 from remote_agent.metrics.nvml_client import GpuReading
-from remote_agent.protocol.job import FAILED, QUEUED, STARTING, STOPPED, JobSpec
+from remote_agent.protocol.job import FAILED, QUEUED, STARTING, STOPPED, ImagePlan, JobSpec
 from remote_agent.protocol.sample import GpuProcess, GpuSample
 from remote_agent.store import JobStore
 
@@ -59,9 +62,9 @@ class Host:
         self.waited.append(seconds)
         return self.on_wait()
 
-    def submit(self, job_id, count, indices=()):
-        spec = JobSpec(job_id, job_id, ("true",), gpus=count, gpu_indices=indices)
-        self.store.create(spec, "boot")
+    def submit(self, job_id, count, indices=(), plan=None):
+        spec = JobSpec(job_id, job_id, ("true",), gpus=count, image="x:1", image_plan=plan)
+        self.store.create(replace(spec, gpu_indices=indices), "boot")
 
 
 @pytest.fixture
@@ -648,3 +651,98 @@ def test_exact_gpus_do_not_overtake(host):
     rounds(host, 3)
     assert list(host.started) == ["job-a"]
     assert waits_for(host, "job-c").startswith("job-b")
+
+
+PULLED = ImagePlan(pull="x:1")
+
+
+@pytest.fixture
+def preparing(host):
+    """The jobs for which a process was started that gets their image."""
+    started = []
+    host.dispatcher._images = ImageQueue(
+        host.store, lambda layout, job_id: started.append(job_id), lambda: host.now
+    )
+    return started
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_job_starts_when_its_image_is_there(host, preparing, count):
+    host.submit("job-a", count, plan=PULLED)
+    assert rounds(host)
+    assert preparing == ["job-a"]
+    assert host.started == {}
+    assert waits_for(host) == "its image x:1"
+    host.store.note_image_ready("job-a")
+    assert not rounds(host)
+    assert host.started == {"job-a": list(range(count))}
+
+
+def test_a_job_without_its_image_blocks_nobody(host, preparing):
+    host.submit("job-a", 4, plan=PULLED)
+    host.submit("job-b", 4)
+    host.submit("job-c", 1)
+    rounds(host)
+    assert host.started == {"job-b": [0, 1, 2, 3]}
+    host.store.note_image_ready("job-a")
+    rounds(host)
+    assert waits_for(host, "job-c").startswith("job-a"), "in its old place again"
+
+
+def test_a_job_without_its_image_gets_no_supervisor_ahead_of_time(host, prepared, preparing):
+    host.dispatcher._images = ImageQueue(host.store, lambda *words: None)
+    host.submit("job-a", 4)
+    host.submit("job-b", 4, plan=PULLED)
+    rounds(host, 2)
+    assert prepared == []
+    host.store.note_image_ready("job-b")
+    rounds(host)
+    assert [standby.job_id for standby in prepared] == ["job-b"]
+
+
+def test_what_the_preparation_tells_is_left_alone(host, preparing):
+    host.submit("job-a", 1, plan=PULLED)
+    host.store.note_waiting("job-a", "pulling x:1: 5 of 12 layers")
+    rounds(host, 3)
+    assert waits_for(host) == "pulling x:1: 5 of 12 layers"
+
+
+def test_a_preparation_that_was_killed_is_started_again_but_not_all_the_time(host, preparing):
+    host.submit("job-a", 1, plan=PULLED)
+    for _ in range(10):
+        host.now += START_AGAIN_S / 2
+        host.dispatcher.round()
+    assert len(preparing) == 5
+
+
+def test_a_preparation_that_lives_is_not_started_again(host, preparing):
+    host.submit("job-a", 1, plan=PULLED)
+    with locked(host.store.layout.job("job-a").preparer_lock):
+        rounds(host, 5)
+    assert preparing == []
+    rounds(host)
+    assert preparing == ["job-a"]
+
+
+def test_a_preparation_that_cannot_be_started_is_told_and_holds_up_nobody(host):
+    def start(layout, job_id):
+        raise OSError(11, "Resource temporarily unavailable")
+
+    host.dispatcher._images = ImageQueue(host.store, start, lambda: host.now)
+    host.submit("job-a", 1, plan=PULLED)
+    host.submit("job-b", 1)
+    rounds(host)
+    assert "temporarily unavailable" in waits_for(host)
+    assert list(host.started) == ["job-b"]
+
+
+def test_before_a_reboot_no_preparation_starts_and_one_that_runs_goes_on_telling(host, preparing):
+    host.dispatcher._on_hold = lambda: True
+    host.submit("job-a", 1, plan=PULLED)
+    host.dispatcher.round()
+    assert waits_for(host) == "the host is about to reboot"
+    host.store.note_waiting("job-a", "pulling x:1")
+    with locked(host.store.layout.job("job-a").preparer_lock):
+        host.dispatcher.round()
+    assert waits_for(host) == "pulling x:1"
+    assert preparing == []
