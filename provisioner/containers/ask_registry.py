@@ -21,6 +21,8 @@ SOCKET = "/var/run/docker.sock"
 NOT_ASKED = 0
 """Instead of an HTTP status: there is no engine to ask, or it does not know the question."""
 NO_ANSWER = 504
+ASK_THE_CLIENT = (NOT_ASKED, 200, 401, 403, 429)
+"""With another status the registry cannot be reached, or has no such image."""
 
 
 class Engine(http.client.HTTPConnection):
@@ -36,14 +38,14 @@ class Engine(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask_engine(reference: str) -> tuple[int, str]:
-    """HTTP status and words; see `GET /distribution/{name}/json` in Docker's API."""
+def ask_engine(path: str) -> tuple[int, str]:
+    """HTTP status and body of a GET, of a refusal its words."""
     address = os.environ.get("DOCKER_HOST", "unix://" + SOCKET)
     if not address.startswith("unix://"):
         return NOT_ASKED, "Docker is not on this host"
     engine = Engine(address[len("unix://") :])
     try:
-        engine.request("GET", f"/distribution/{reference}/json")
+        engine.request("GET", path)
         answer = engine.getresponse()
         body = answer.read(MAX_ANSWER).decode("utf-8", "replace")
     except socket.timeout:  # noqa: UP041 (another class before Python 3.10)
@@ -56,6 +58,20 @@ def ask_engine(reference: str) -> tuple[int, str]:
     return (NOT_ASKED if "page not found" in said else answer.status), said
 
 
+def is_insecure(reference: str) -> bool:
+    """Whether the engine was told to use this registry without TLS; the client knows nothing of
+    that."""
+    registry = reference.partition("/")[0]
+    if registry.startswith(("127.", "localhost:")):
+        return True
+    status, body = ask_engine("/info")
+    try:
+        known = json.loads(body)["RegistryConfig"]["IndexConfigs"]
+        return status == 200 and known[registry]["Secure"] is False
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+
+
 def words_of(body: str) -> str:
     try:
         return str(json.loads(body)["message"])
@@ -63,11 +79,11 @@ def words_of(body: str) -> str:
         return body
 
 
-def ask_client(reference: str, environment: dict[str, str]) -> tuple[str, str]:
+def ask_client(reference: str, options: list[str], environment: dict[str, str]) -> tuple[str, str]:
     """The manifest as the client shows it, or "" and its words."""
     said = ""
-    for option in (["--verbose"], []):  # older clients fail to show some lists in full
-        words = ["docker", "manifest", "inspect", *option, reference]
+    for form in (["--verbose"], []):  # older clients fail to show some lists in full
+        words = ["docker", "manifest", "inspect", *options, *form, reference]
         try:
             done = subprocess.run(
                 words,
@@ -93,13 +109,15 @@ def main(reference: str) -> None:
     if proxy:
         names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
         environment.update(dict.fromkeys(names, proxy))
-    status, engine_said = ask_engine(reference)
+    # `GET /distribution/{name}/json` in Docker's API
+    status, engine_said = ask_engine(f"/distribution/{reference}/json")
     manifest = client_said = ""
-    if status in (NOT_ASKED, 200, 401, 403):
-        manifest, client_said = ask_client(reference, environment)
+    if status in ASK_THE_CLIENT:
+        options = ["--insecure"] if is_insecure(reference) else []
+        manifest, client_said = ask_client(reference, options, environment)
     answer = {
         "status": status,
-        "engine_said": engine_said[:4096],
+        "engine_said": "" if status == 200 else engine_said[:4096],
         "manifest": manifest,
         "client_said": client_said,
         "machine": platform.machine(),

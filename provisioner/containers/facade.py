@@ -18,6 +18,7 @@ from provisioner.containers.engine import (
     look_at_host,
     up,
 )
+from provisioner.containers.image_supply import practice_reason
 from provisioner.containers.keys import client_public_keys
 from provisioner.containers.resolver import resolve_image
 from provisioner.containers.shipping import Progress, ensure_image, silent
@@ -134,8 +135,9 @@ def prepare_image(
     that fits its GPUs, or without a GPU the practice image (CPU only), sent from here."""
     chosen = wanted or host.container.image
     if chosen is None and not gpus.usable:
-        why = "its GPUs are SIMULATED" if gpus.simulated else "it has no GPU"
-        progress(f"{host.name}: {why}: using the practice image ({PRACTICE_NOTE})")
+        progress(
+            f"{host.name}: {practice_reason(gpus)}: using the practice image ({PRACTICE_NOTE})"
+        )
         local = build_local_image(progress)
         ensure_image(transport, local, pullable=False, progress=progress)
         return local

@@ -101,7 +101,8 @@ def main(path: str) -> int:
             feed(loader.stdin, progress)
             loader.stdin.close()
         except LinkBroke:
-            loader.kill()  # before its input ends, so that it never takes half an image for a whole
+            # Before its input ends, so that nothing takes half an image for a whole one.
+            os.killpg(loader.pid, signal.SIGKILL)
             loader.wait()
             with suppress(OSError):
                 loader.stdin.close()

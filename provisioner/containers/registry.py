@@ -11,10 +11,12 @@ from provisioner.command import Command, Result
 from provisioner.text import one_line
 from provisioner.transport.base import Transport
 
-ASK_TIMEOUT_S = 75.0
-"""Three questions of 20 s each, one after the other; see ask_registry.py."""
+ASK_TIMEOUT_S = 100.0
+"""Four questions of 20 s each, one after the other; see ask_registry.py."""
+NOT_ASKED = 0
 REFUSALS = (401, 403)
-"""The engine was asked without a password, so these say little."""
+"""The engine was asked without a password, so these say little, but of Docker Hub after the client
+was refused too: a registry of one's own may want a password from elsewhere."""
 REASON_LENGTH = 500
 MAX_SIZE = 1 << 50
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
@@ -37,11 +39,11 @@ def ask_registry(transport: Transport, source: str, proxy: str | None = None) ->
     words = ("python3", "-I", "-c", program, source)
     stdin = f"{proxy or ''}\n".encode()  # a proxy's address may hold a password
     answer = transport.run(Command.of(*words, stdin=stdin, timeout_s=ASK_TIMEOUT_S))
-    return read_answer(answer)
+    return read_answer(answer, source)
 
 
-def read_answer(answer: Result) -> PullAnswer:
-    """What ask_registry.py printed, checked."""
+def read_answer(answer: Result, source: str) -> PullAnswer:
+    """What ask_registry.py printed about ``source``, checked."""
     found = _parsed(answer.text) if answer.ok else None
     if not isinstance(found, dict) or type(found.get("status")) is not int:
         return PullAnswer(None, reason="the host's answer about the registry makes no sense")
@@ -53,7 +55,8 @@ def read_answer(answer: Result) -> PullAnswer:
         return PullAnswer(True)
     said = texts.get("client_said") or texts.get("engine_said") or f"status {status}"
     reason = one_line(said.strip(), limit=REASON_LENGTH)
-    return PullAnswer(None if status in (0, *REFUSALS) else False, reason=reason)
+    is_open = status == NOT_ASKED or (status in REFUSALS and not _is_on_docker_hub(source))
+    return PullAnswer(None if is_open else False, reason=reason)
 
 
 def read_manifest(text: str, machine: str) -> PullAnswer:
@@ -72,6 +75,12 @@ def read_manifest(text: str, machine: str) -> PullAnswer:
     if listed and not ours:
         return PullAnswer(False, reason=f"the registry has no image for {architecture}")
     return PullAnswer(True, _size(ours[0]) if ours else None)
+
+
+def _is_on_docker_hub(source: str) -> bool:
+    first, _, rest = source.partition("/")
+    elsewhere = rest and ("." in first or ":" in first or first == "localhost")
+    return not elsewhere or first in ("docker.io", "index.docker.io")
 
 
 def _architecture(entry: dict[str, Any]) -> str | None:

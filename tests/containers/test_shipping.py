@@ -72,6 +72,12 @@ def test_without_a_registry_every_byte_is_sent(state: Path) -> None:
     assert any(re.match(r"h: sent \d+ MiB of about", line) for line in said)
 
 
+def test_the_host_is_told_how_much_arrived_before_compression(state: Path) -> None:
+    (state / "here").write_bytes(bytes(3 << 20))
+    send_image(LocalTransport("h"), "team/image:1", arriving=str(state / "arriving"))
+    assert (state / "arriving").read_text() == str(3 << 20)
+
+
 def test_neither_registry_nor_image_gives_both_reasons(state: Path) -> None:
     with pytest.raises(RigupError) as caught:
         ensure_image(LocalTransport("h"), "team/image:1")
