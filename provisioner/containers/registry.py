@@ -18,7 +18,8 @@ REFUSALS = (401, 403)
 """The engine was asked without a password, so these say little, but of Docker Hub after the client
 was refused too: a registry of one's own may want a password from elsewhere."""
 REASON_LENGTH = 500
-MAX_SIZE = 1 << 50
+MAX_SIZE = 1 << 46
+"""Of all layers together; no image is as large."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Kernel names to Go's, which manifests use; other names are the same in both."""
 
@@ -97,7 +98,8 @@ def _size(entry: dict[str, Any]) -> int | None:
     layers: list[Any] = next((one for one in lists if isinstance(one, list)), [])
     sizes = [layer.get("size") for layer in layers if isinstance(layer, dict)]
     numbers = [size for size in sizes if type(size) is int and 0 <= size < MAX_SIZE]
-    return sum(numbers) if numbers and len(numbers) == len(layers) else None
+    known = 0 < len(numbers) == len(layers) and sum(numbers) < MAX_SIZE
+    return sum(numbers) if known else None
 
 
 def _parsed(text: str) -> Any:

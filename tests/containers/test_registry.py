@@ -80,6 +80,7 @@ def changed(**values: Any) -> str:
         changed(layers=[{"size": 1e300}]),
         changed(layers=[{"size": 10**30}]),
         changed(layers=[{"size": 155}, {}]),
+        changed(layers=[{"size": 1 << 45}] * 3),
     ],
 )
 def test_a_manifest_that_makes_no_sense_tells_no_size(text: str) -> None:
