@@ -35,6 +35,7 @@ pytestmark = pytest.mark.e2e
 HERE = Host(name="here", address="127.0.0.1")
 SENT = "rigup-test/sent:1"
 SENT_BYTES = 40 << 20
+ARRIVING = "/home/lab/arriving"
 
 
 def docker(*words: str, data: bytes | None = None) -> str:
@@ -101,7 +102,7 @@ def lab(provisioned: Rigup, monkeypatch: pytest.MonkeyPatch) -> Iterator[SshTran
     monkeypatch.setenv("RIGUP_HOME", str(provisioned.home))
     inventory = load_inventory(provisioned.home / "lab" / "hosts.yaml")
     transport = SshTransport(inventory.hosts["lab01"])
-    forget = Command.sh(f"docker rmi --force {SENT} >/dev/null 2>&1; rm -f arriving")
+    forget = Command.sh(f"docker rmi --force {SENT} >/dev/null 2>&1; rm -f {ARRIVING}")
     transport.run(forget)
     yield transport
     transport.run(forget)
@@ -115,41 +116,41 @@ def test_a_host_without_a_registry_gets_it_from_here(lab: SshTransport, image: s
     assert supply.plan is not None
     assert (supply.sends, supply.size) == (image, local_size(image))
     assert "@" in supply.plan.sender
-    send_image(lab, image, arriving="arriving")
+    send_image(lab, image, arriving=ARRIVING)
     assert look(lab, image).has(image)
-    arrived = int(lab.run(Command.of("cat", "arriving")).text)
+    arrived = int(lab.run(Command.of("cat", ARRIVING)).text)
     assert abs(arrived - supply.size) < 1 << 20
 
 
-class EndingSession:
-    """Passes everything on; ends the connection after ``frames`` frames."""
+class BreakingSession:
+    """Passes everything on, and breaks the link after a frame for which ``breaks`` is true."""
 
-    def __init__(self, session: Session, frames: Callable[[bytes], bool], end: Callable[[], None]):
-        self._session, self._is_last, self._end = session, frames, end
+    def __init__(self, session: Session, breaks: Callable[[bytes], bool], end: Callable[[], None]):
+        self._session, self._breaks, self._end = session, breaks, end
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._session, name)
 
     def write(self, data: bytes) -> None:
         self._session.write(data)
-        if self._is_last(data):
+        if self._breaks(data):
             self._end()
             raise ConnectionLost("the link broke", host="lab01")
 
 
-def break_at(
-    lab: SshTransport, monkeypatch: pytest.MonkeyPatch, is_last: Callable[[bytes], bool]
+def break_after(
+    lab: SshTransport, monkeypatch: pytest.MonkeyPatch, breaks: Callable[[bytes], bool]
 ) -> None:
     whole = lab.open_session
 
-    def opened(command: Command) -> EndingSession:
-        return EndingSession(whole(command), is_last, lab.close)
+    def opened(command: Command) -> BreakingSession:
+        return BreakingSession(whole(command), breaks, lab.close)
 
     monkeypatch.setattr(lab, "open_session", opened)
 
 
 def receivers(shell: LabHostShell) -> str:
-    return shell.run("pgrep -f 'docker load' || true").strip()
+    return shell.run("pgrep -f '[d]ocker load' || true").strip()
 
 
 def test_a_link_that_breaks_after_the_last_byte_does_no_harm(
@@ -158,10 +159,18 @@ def test_a_link_that_breaks_after_the_last_byte_does_no_harm(
     monkeypatch: pytest.MonkeyPatch,
     shell: Callable[[str], LabHostShell],
 ) -> None:
-    break_at(lab, monkeypatch, lambda frame: frame[:4] == bytes(4))
-    with suppress(RigupError):
-        send_image(lab, image, arriving="arriving")
     there = shell("lab01")
+
+    def is_last_and_has_arrived(frame: bytes) -> bool:
+        if frame[:4] != bytes(4):
+            return False
+        count = str(int.from_bytes(frame[4:12], "big"))
+        wait_for(lambda: there.run(f"cat {ARRIVING} || true") == count, "the last byte")
+        return True
+
+    break_after(lab, monkeypatch, is_last_and_has_arrived)
+    with suppress(RigupError):
+        send_image(lab, image, arriving=ARRIVING)
     wait_for(lambda: not receivers(there), "the load")
     assert there.run(f"docker image inspect --format ok {image}").strip() == "ok"
 
@@ -173,10 +182,10 @@ def test_a_link_that_breaks_before_loads_nothing(
     shell: Callable[[str], LabHostShell],
 ) -> None:
     count = iter(range(1000))
-    break_at(lab, monkeypatch, lambda _: next(count) == 20)
+    break_after(lab, monkeypatch, lambda _: next(count) == 20)
     with pytest.raises(RigupError):
-        send_image(lab, image, arriving="arriving")
+        send_image(lab, image, arriving=ARRIVING)
     there = shell("lab01")
     wait_for(lambda: not receivers(there), "the end of the load")
     assert there.run(f"docker image inspect {image} 2>/dev/null || true").strip() == "[]"
-    assert 0 < int(there.run("cat /home/lab/arriving")) < SENT_BYTES
+    assert 0 < int(there.run(f"cat {ARRIVING}")) < SENT_BYTES
