@@ -20,6 +20,7 @@ NONE = "<none>"
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _SHORT_ID = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]*")
+_MACHINE = re.compile(r"[A-Za-z0-9_]{1,32}")
 _FREE_KIB = re.compile(r"[0-9]{1,15}")
 _DEFAULT_REGISTRY = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?")
 
@@ -31,7 +32,7 @@ class DockerLook:
     usable: the login user can talk to it; ``problem`` says why not. images: all that are there, as
     Docker names them, and of the references asked for those that are there. free_bytes: on the
     file system of ``root``, where Docker keeps images; None where that is not known. running:
-    images of the login user's own running SSH containers.
+    images of the login user's own running SSH containers. machine: what ``uname -m`` printed.
     """
 
     usable: bool
@@ -40,6 +41,7 @@ class DockerLook:
     free_bytes: int | None = None
     running: tuple[str, ...] = ()
     root: str = ""
+    machine: str = ""
 
     def has(self, reference: str) -> bool:
         """Whether the image is there, however its name is written."""
@@ -70,6 +72,7 @@ def parse_look(text: str) -> DockerLook:
         free_bytes=free,
         running=tuple(filter(_is_reference, images_of(values.get("spec", [])))),
         root=root,
+        machine=next(filter(_MACHINE.fullmatch, values.get("machine", [])), ""),
     )
 
 

@@ -29,11 +29,12 @@ from provisioner.containers.build import (
     recipe,
 )
 from provisioner.containers.docker_look import DockerLook, look_script, parse_look
-from provisioner.containers.registry import ask_registry
+from provisioner.containers.registry import architecture_of, ask_registry
 from provisioner.containers.resolver import resolve_image
 from provisioner.containers.shipping import (
     Progress,
     image_id,
+    local_architecture,
     local_size,
     not_to_be_had,
     pulled_as,
@@ -164,12 +165,16 @@ def plan_supply(
         return Supply(wanted.reference, plan, build.context, said=(said,))
     progress(f"{host.name}: asking whether it can pull {source}")
     answer = ask_registry(transport, source, host.mirrors.http_proxy)
-    sent = None if answer.can_pull else _from_here(host, wanted, look, build, answer.reason)
-    if sent is not None:
-        return sent
-    if answer.can_pull is False:
-        raise not_to_be_had(host.name, base, answer.reason)
-    return _pulled(host, wanted, look, build, source, answer.size)
+    if answer.can_pull:
+        return _pulled(host, wanted, look, build, source, answer.size)
+    here = _here(look, wanted)
+    if here.sends:
+        supply = _sent(host, look, wanted.reference, here.sends, build)
+        why = f"{host.name} cannot pull {base}: {answer.reason}"
+        return replace(supply, said=(why, *supply.said))
+    if answer.can_pull is None:
+        return _pulled(host, wanted, look, build, source, None)
+    raise not_to_be_had(host.name, base, "\n".join((answer.reason, *here.unfit)))
 
 
 def _present(host: Host, reference: str) -> Supply:
@@ -192,6 +197,8 @@ def _practice(
     image = wanted.reference if here is not None else build_local_image(progress)
     if image != wanted.reference and image_id(transport, image) is not None:
         return _present(host, image)
+    if problem := _other_machine(look, image):
+        raise RigupError(problem, host=host.name, remedy="set container.image in the inventory")
     return _sent(host, look, image, image, None)
 
 
@@ -215,24 +222,40 @@ def _pulled(
     )
 
 
-def _from_here(
-    host: Host, wanted: WantedImage, look: DockerLook, build: _Build | None, refusal: str
-) -> Supply | None:
-    """This machine sends the image, or else its base; None where it has neither."""
-    if local_size(wanted.reference) is not None:
-        supply = _sent(host, look, wanted.reference, wanted.reference, None)
-    elif build and local_size(wanted.base) is not None:
-        supply = _sent(host, look, wanted.reference, wanted.base, build)
-    else:
-        return None
-    why = f"{host.name} cannot pull {wanted.base or wanted.reference}: {refusal}"
-    return replace(supply, said=(why, *supply.said))
+@dataclass(frozen=True)
+class _Here:
+    """sends: the image, else its base, of this machine's Docker; None where it has neither for the
+    host. unfit: those that it has for another kind of machine, and what to do."""
+
+    sends: str | None
+    unfit: tuple[str, ...] = ()
+
+
+def _here(look: DockerLook, wanted: WantedImage) -> _Here:
+    unfit = []
+    for reference in filter(None, (wanted.reference, wanted.base)):
+        if local_size(reference) is None:
+            continue
+        problem = _other_machine(look, reference)
+        if not problem:
+            return _Here(reference)
+        unfit.append(problem)
+    return _Here(None, tuple(unfit))
+
+
+def _other_machine(look: DockerLook, reference: str) -> str:
+    """Why an image of this machine does not run on the host; "" where it does, or nobody knows."""
+    has, needs = local_architecture(reference), architecture_of(look.machine)
+    if not has or not needs or has == needs:
+        return ""
+    return f"{reference} of this machine is for {has}, and the host needs one for linux/{needs}"
 
 
 def _sent(host: Host, look: DockerLook, image: str, sends: str, build: _Build | None) -> Supply:
     size = local_size(sends)
     if size is None:
         raise RigupError(f"this machine's Docker has no image {sends}")
+    build = build if sends != image else None
     needed = int(size * LOADED) + (BUILD_BYTES if build else 0)
     _require_space(host, look, image, needed)
     said = [

@@ -19,6 +19,8 @@ for reference in "$@"; do printf 'docker|asked|%s\n' "$reference"; done
 ask image ls --no-trunc --digests \
     --format 'docker|image|{{.ID}}|{{.Repository}}|{{.Tag}}|{{.Digest}}' 2>/dev/null || true
 
+printf 'docker|machine|%s\n' "$(uname -m)"
+
 said=$(ask info --format '{{.DockerRootDir}}|{{.DriverStatus}}' 2>/dev/null) || said=
 root=${said%%|*}
 case $said in

@@ -71,11 +71,16 @@ def read_manifest(text: str, machine: str) -> PullAnswer:
     entries = [entry for entry in entries if isinstance(entry, dict)]
     if not entries:
         return PullAnswer(True)
-    architecture = ARCHITECTURES.get(machine, machine)
+    architecture = architecture_of(machine)
     ours = [entry for entry in entries if _architecture(entry) in (architecture, None)]
     if listed and not ours:
         return PullAnswer(False, reason=f"the registry has no image for {architecture}")
     return PullAnswer(True, _size(ours[0]) if ours else None)
+
+
+def architecture_of(machine: str) -> str:
+    """Go's name of what ``uname -m`` prints."""
+    return ARCHITECTURES.get(machine, machine)
 
 
 def _is_on_docker_hub(source: str) -> bool:

@@ -145,20 +145,29 @@ def not_to_be_had(host: str, reference: str, refusal: str) -> RigupError:
 
 def local_size(reference: str) -> int | None:
     """Bytes of an image in this machine's Docker; None when there is no image or no Docker."""
-    words = ["docker", "image", "inspect", "--format", "{{.Size}}", reference]
+    size = _local(reference, "{{.Size}}")
+    return int(size) if size.isdecimal() else None
+
+
+def local_architecture(reference: str) -> str:
+    """As Go names it, such as ``amd64``, of an image in this machine's Docker; "" without one."""
+    return _local(reference, "{{.Architecture}}")
+
+
+def _local(reference: str, form: str) -> str:
+    words = ["docker", "image", "inspect", "--format", form, reference]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, timeout=LOCAL_TIMEOUT_S, check=False
         )
-    except FileNotFoundError:
-        return None
+    except OSError:
+        return ""
     except subprocess.TimeoutExpired:
         raise RigupError(
             f"this machine's Docker does not answer within {LOCAL_TIMEOUT_S:g} s",
             remedy="look at it: docker info",
         ) from None
-    size = done.stdout.strip()
-    return int(size) if done.returncode == 0 and size.isdecimal() else None
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _send_instead(transport: Transport, reference: str, refusal: str, progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -61,6 +62,7 @@ def test_a_usable_docker_tells_images_space_and_containers(
     assert found.root == str(tmp_path)
     assert found.free_bytes is not None
     assert abs(found.free_bytes - shutil.disk_usage(tmp_path).free) < 1 << 30
+    assert found.machine == os.uname().machine
     assert docker.verbs() == ["ps", "image", "info"]
 
 
@@ -95,13 +97,13 @@ def test_what_else_fails_is_not_known_and_nothing_more(docker: FakeDocker) -> No
     docker.answer("ps", err="WARNING: Error loading config file")
     docker.answer("image", err="broken", code=1)
     docker.answer("info", err="broken", code=1)
-    assert look("x") == DockerLook(usable=True)
+    assert look("x") == DockerLook(usable=True, machine=os.uname().machine)
 
 
 @pytest.mark.parametrize("rest", ["", "|", "relative|x", "/no/such/folder|x"])
 def test_space_of_a_place_that_is_not_there_is_not_known(docker: FakeDocker, rest: str) -> None:
     docker.answer("info", rest)
-    assert look() == DockerLook(usable=True)
+    assert look() == DockerLook(usable=True, machine=os.uname().machine)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,8 @@ def test_an_image_that_was_not_asked_for_is_known_too() -> None:
         "docker|disk|many|/var/lib/docker",
         "docker|disk|-5|/var/lib/docker",
         f"docker|disk|{'9' * 400}|/var/lib/docker",
+        "docker|machine|",
+        "docker|machine|x86_64 \x1b",
         "docker|spec|",
         "docker|spec|{}",
         "docker|spec|[[[",

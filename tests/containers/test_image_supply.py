@@ -37,7 +37,7 @@ BUILT = recipe(inputs_for(BASE, Mirrors())).reference
 ON_BASE = WantedImage(BUILT, BASE, "it fits")
 AS_IT_IS = WantedImage("team/image:1", "", "container.image of the inventory")
 PRACTICE = WantedImage("rigup/pytorch-cpu:1", "", "no GPU", practice=True)
-LOOK = DockerLook(usable=True, free_bytes=900 * GIB, root="/var/lib/docker")
+LOOK = DockerLook(usable=True, free_bytes=900 * GIB, root="/var/lib/docker", machine="x86_64")
 SENDER = f"me@{os.uname().nodename}"
 
 
@@ -46,6 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """The images of this machine's Docker, with their sizes."""
     images: dict[str, int] = {}
     monkeypatch.setattr(image_supply, "local_size", images.get)
+    monkeypatch.setattr(image_supply, "local_architecture", lambda _: "amd64")
     monkeypatch.setattr(image_supply, "practice_reference", lambda: PRACTICE.reference)
     monkeypatch.setattr(image_supply.getpass, "getuser", lambda: "me")
     monkeypatch.setattr(
@@ -215,6 +216,28 @@ def test_neither_way_gives_both_reasons(
     assert NO_ROUTE in str(caught.value)
     assert why_not_here in str(caught.value)
     assert "container_registry" in (caught.value.remedy or "")
+
+
+ARM = replace(LOOK, machine="aarch64")
+
+
+@pytest.mark.parametrize("wanted", [AS_IT_IS, ON_BASE, PRACTICE])
+def test_an_image_for_another_kind_of_machine_is_not_sent(
+    here: dict[str, int], wanted: WantedImage
+) -> None:
+    here.update({AS_IT_IS.reference: GIB, BASE: GIB, PRACTICE.reference: GIB})
+    with pytest.raises(RigupError) as caught:
+        plan_supply(HOST, registry(500, NO_ROUTE), wanted, ARM)
+    assert "is for amd64, and the host needs one for linux/arm64" in str(caught.value)
+    assert wanted.practice or NO_ROUTE in str(caught.value)
+    unknown = replace(LOOK, machine="")
+    assert plan_supply(HOST, registry(500, NO_ROUTE), wanted, unknown).sends
+
+
+def test_a_host_of_another_kind_tries_where_only_a_try_can_tell(here: dict[str, int]) -> None:
+    own = WantedImage("registry.example/team/image:1", "", "")
+    here[own.reference] = GIB
+    assert plan_supply(HOST, registry(401, "odd"), own, ARM).sends is None
 
 
 def test_where_only_a_try_can_tell_the_host_tries() -> None:
