@@ -34,6 +34,7 @@ from remote_agent.protocol.job import (
     STARTING,
     Verdict,
 )
+from remote_agent.ranks import RankFailure, first_failure, is_launcher
 from remote_agent.runtimes import runtime_class
 from remote_agent.runtimes.base import Ending, Gpu, Job, Runtime
 from remote_agent.starter import start_sweep
@@ -257,23 +258,31 @@ class Supervisor:
         self._release_gpus()
         unsure = self._recovered and self._may_lose_some()
         since = (self._noted or self._own).start_ticks
+        log_tail = _tail(self._job.paths.log)
+        rank = first_failure(log_tail) if is_launcher(self._job.spec.argv) else None
         state, verdict = judge(
             Evidence(
                 ending,
                 stopped=self._stop is not None,
                 going_down=ending.exit_code != 0 and (self._going_down or _host_goes_down()),
-                log_tail=_tail(self._job.paths.log),
+                log_tail=log_tail,
                 kernel_lines=self._kernel.lines(),
                 oom_kills=self._kernel.oom_kills(),
                 pci=frozenset(gpu.pci for gpu in self._job.gpus),
-                pids=frozenset(self._seen_pids),
+                pids=frozenset(self._seen_pids | self._pids_of(rank)),
                 disk=disk,
+                first_rank=rank,
             )
         )
         verdict = naming_leftovers(verdict, self._job.tree, since, unsure=unsure)
         self._state.conclude(state, verdict)
         if os.path.exists(self._job.paths.container_env) and not self._going_down:
             start_sweep(self._store.layout)
+
+    def _pids_of(self, rank: Optional[RankFailure]) -> Set[int]:
+        """In a container, numbers are others than the kernel's log has."""
+        known = rank is not None and rank.pid and self._job.spec.runtime == PROCESS
+        return {rank.pid} if rank is not None and known else set()
 
     def _clean_up(self) -> None:
         """What cannot be removed is no reason to lose the verdict."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Callable, FrozenSet, Optional, Sequence, Tuple
 
 from remote_agent.protocol.job import FAILED, LOST, STOPPED, SUCCEEDED, Verdict
+from remote_agent.ranks import RankFailure
 from remote_agent.runtimes.base import Ending
 
 LOG_TAIL = 64 * 1024
@@ -58,7 +59,8 @@ class Evidence:
     """``kernel_lines``: kernel messages since the job began; ``oom_kills``: by how much the
     host's OOM kill counter (/proc/vmstat) rose meanwhile; ``pci``: the addresses of the job's GPUs;
     ``pids``: the processes of the job that were seen; ``going_down``: the host is shutting down;
-    ``disk``: how the job's disk was seen to be full, "" where it was not."""
+    ``disk``: how the job's disk was seen to be full, "" where it was not; ``first_rank``: of a job
+    that torchrun or accelerate started, the process that failed first."""
 
     ending: Ending
     stopped: bool = False
@@ -69,6 +71,7 @@ class Evidence:
     pids: FrozenSet[int] = frozenset()
     going_down: bool = False
     disk: str = ""
+    first_rank: Optional[RankFailure] = None
 
 
 MAKE_ROOM = "free space on the host (`df -h`), or remove finished jobs"
@@ -78,12 +81,22 @@ AGAIN = "run it again; a job that saves checkpoints can resume from them"
 
 
 def judge(seen: Evidence) -> Tuple[str, Verdict]:
-    """The final state and its verdict. The first rule that applies wins."""
-    for rule in RULES:
-        found = rule(seen)
-        if found is not None:
-            return found
-    raise AssertionError("the last rule always applies")
+    """The final state and its verdict. The first rule that applies wins. Where a launcher failed
+    because one of its processes did, that process is judged in its place."""
+    found = _first(WHOLE_JOB, seen)
+    if found is not None:
+        return found
+    rank = seen.first_rank
+    if rank is None:
+        return _certainly(_first(PROGRAM, seen))
+    ending = Ending(exit_code=rank.exit_code, signal=rank.signal)
+    state, verdict = _certainly(
+        _first(PROGRAM, replace(seen, ending=ending, log_tail=rank.log, first_rank=None))
+    )
+    if rank.rank is None:
+        return state, verdict
+    evidence = "rank %d failed first: %s" % (rank.rank, verdict.evidence or "it said nothing")
+    return state, replace(verdict, evidence=evidence)
 
 
 def reboot(was: str, now: str) -> Verdict:
@@ -248,7 +261,7 @@ def _exit_code(seen: Evidence) -> Optional[Tuple[str, Verdict]]:
 
 
 Rule = Callable[[Evidence], Optional[Tuple[str, Verdict]]]
-RULES: Tuple[Rule, ...] = (
+WHOLE_JOB: Tuple[Rule, ...] = (
     _stopped,
     _not_started,
     _host_went_down,
@@ -256,13 +269,22 @@ RULES: Tuple[Rule, ...] = (
     _success,
     _container_oom,
     _ended_from_outside,
-    _cuda_oom,
-    _xid,
-    _host_oom,
-    _disk_full,
-    _signal,
-    _exit_code,
 )
+PROGRAM: Tuple[Rule, ...] = (_cuda_oom, _xid, _host_oom, _disk_full, _signal, _exit_code)
+
+
+def _first(rules: Tuple[Rule, ...], seen: Evidence) -> Optional[Tuple[str, Verdict]]:
+    for rule in rules:
+        found = rule(seen)
+        if found is not None:
+            return found
+    return None
+
+
+def _certainly(found: Optional[Tuple[str, Verdict]]) -> Tuple[str, Verdict]:
+    """The last rule applies to everything."""
+    assert found is not None
+    return found
 
 
 def signal_name(number: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_agent.ranks import first_failure
+from remote_agent.ranks import first_failure, is_launcher
 
 CASES = Path(__file__).resolve().parent.parent / "cases" / "torchrun"
 
@@ -29,6 +29,53 @@ def test_a_rank_that_was_killed() -> None:
     assert failure is not None
     assert (failure.rank, failure.exit_code, failure.signal) == (1, None, signal.SIGKILL)
     assert b"ChildFailedError" not in failure.log
+
+
+def test_the_last_of_several_attempts_counts() -> None:
+    failure = first_failure(_log("restarts"))
+    assert failure is not None
+    assert (failure.rank, failure.pid) == (1, 26790)
+    assert b"attempt 1" in failure.log
+    assert b"attempt 0" not in failure.log
+
+
+def test_a_rank_without_words_of_its_own_gets_none_of_another() -> None:
+    log = _log("prefixed").replace(
+        b"rank      : 0 (local_rank: 0)", b"rank      : 7 (local_rank: 7)"
+    )
+    failure = first_failure(log)
+    assert failure is not None
+    assert b"Traceback" not in failure.log
+
+
+def test_accelerate_with_one_process() -> None:
+    failure = first_failure(_log("accelerate"))
+    assert failure is not None
+    assert (failure.rank, failure.exit_code, failure.signal) == (None, 1, None)
+    assert failure.log.endswith(b"ValueError: bad batch\n")
+    ended = b"returned non-zero exit status 1."
+    assert ended in _log("accelerate")
+    failure = first_failure(_log("accelerate").replace(ended, b"died with <Signals.SIGKILL: 9>."))
+    assert failure is not None
+    assert (failure.exit_code, failure.signal) == (None, 9)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("python -m torch.distributed.run --standalone --nproc-per-node=2 train.py", True),
+        ("/venv/bin/python -u -m torch.distributed.run train.py", True),
+        ("python -m accelerate.commands.launch --num_processes=2 train.py", True),
+        ("/opt/bin/torchrun --nproc_per_node=2 train.py", True),
+        ("accelerate launch train.py", True),
+        ("python train.py", False),
+        ("python -m train torch.distributed.run", False),
+        ("sh torchrun", False),
+        ("", False),
+    ],
+)
+def test_launchers_are_known_by_their_command_line(line: str, expected: bool) -> None:
+    assert is_launcher(line.split()) is expected
 
 
 def test_the_lines_of_other_ranks_are_left_out() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from remote_agent.faults import CouldNotStart
 from remote_agent.protocol.job import CAUSES
+from remote_agent.ranks import first_failure
 from remote_agent.runtimes.base import Ending
 from remote_agent.verdict import Evidence, judge
 
@@ -209,3 +212,58 @@ def test_a_full_disk_is_evidence_where_nothing_else_explains_the_end(ending, tai
     assert verdict.cause == cause
     assert said in verdict.evidence
     assert (verdict.exit_code, bool(verdict.hint)) == (ending.exit_code, True)
+
+
+LOGS = Path(__file__).resolve().parent.parent / "cases" / "torchrun"
+
+
+def of_first_rank(name, **others):
+    """What is seen of a torchrun job: torchrun itself always ends with exit code 1."""
+    log = (LOGS / f"{name}.log").read_bytes()
+    return Evidence(Ending(exit_code=1), log_tail=log, first_rank=first_failure(log), **others)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "said", "code", "ended_by"),
+    [
+        ("raise", "exit-code", "rank 1 failed first: RuntimeError: the data is empty", 1, None),
+        ("prefixed", "exit-code", "rank 0 failed first: ValueError: bad batch of rank 0", 1, None),
+        ("kill", "signal", "rank 1 failed first: ended by SIGKILL", None, "SIGKILL"),
+        ("restarts", "exit-code", "rank 1 failed first: ValueError: bad batch, attempt 1", 1, None),
+        ("exit", "exit-code", "rank 0 failed first: no data in /data", 3, None),
+        ("accelerate", "exit-code", "ValueError: bad batch", 1, None),
+    ],
+)
+def test_of_several_ranks_the_first_that_failed_is_judged(name, cause, said, code, ended_by):
+    state, verdict = judge(of_first_rank(name))
+    assert (state, verdict.cause, verdict.evidence) == ("failed", cause, said)
+    assert (verdict.exit_code, verdict.signal) == (code, ended_by)
+    assert verdict.hint
+
+
+def test_a_rank_without_gpu_memory():
+    verdict = judge(of_first_rank("oom"))[1]
+    assert verdict.cause == "cuda-out-of-memory"
+    assert verdict.evidence.startswith("rank 1 failed first: torch.OutOfMemoryError: CUDA out of")
+
+
+def test_a_rank_that_the_kernel_killed_for_memory():
+    lines = ("Out of memory: Killed process 30531 (python)",)
+    seen = of_first_rank("kill", oom_kills=1, kernel_lines=lines, pids=frozenset({30531}))
+    verdict = judge(seen)[1]
+    assert verdict.cause == "host-out-of-memory"
+    assert verdict.evidence == "rank 1 failed first: Out of memory: Killed process 30531 (python)"
+
+
+def test_a_stop_a_reboot_and_a_success_are_the_whole_jobs():
+    seen = of_first_rank("raise")
+    assert judge(replace(seen, stopped=True))[1].evidence == "a stop was asked for"
+    assert judge(replace(seen, going_down=True))[0] == "lost"
+    assert judge(replace(seen, ending=Ending(exit_code=0)))[0] == "succeeded"
+    assert judge(replace(seen, ending=Ending()))[0] == "lost"
+
+
+def test_a_card_that_broke_is_named_with_the_rank():
+    seen = of_first_rank("raise", kernel_lines=XID, pci=frozenset({"0000:05:00"}))
+    verdict = judge(seen)[1]
+    assert (verdict.cause, verdict.evidence[:22]) == ("xid", "rank 1 failed first: N")
