@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_agent.protocol.job import CONTAINER, JobSpec
+from remote_agent.protocol.job import CONTAINER, ImagePlan, JobSpec
 
 pytestmark = pytest.mark.e2e
 
@@ -238,3 +239,81 @@ def test_removed_by_hand_is_not_a_wrong_image(agent, contained, until):
     verdict = agent.job("job-removed").verdict
     assert "removed from outside (docker rm -f)" in verdict.evidence
     assert "image" not in verdict.hint
+
+
+DOCKERFILE = """\
+ARG BASE_IMAGE
+FROM ${BASE_IMAGE}
+ARG NOTE
+RUN echo "built with $NOTE" >/built
+"""
+BUILT, SENT = "rigup-test/built:1", "rigup-test/sent:1"
+
+
+@pytest.fixture
+def no_images() -> Iterator[None]:
+    yield
+    for image in (BUILT, SENT):
+        subprocess.run(["docker", "rmi", "--force", image], capture_output=True, check=False)
+
+
+def context(dockerfile: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile)
+        tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+    return buffer.getvalue()
+
+
+def built_on(agent, base: str, dockerfile: str = DOCKERFILE, **others: object) -> ImagePlan:
+    data = context(dockerfile)
+    digest = hashlib.sha256(data).hexdigest()
+    agent.put_blob(digest, data)
+    arguments = {"BASE_IMAGE": base, "NOTE": "s3cret words"}
+    return ImagePlan(base=base, build=digest, build_args=arguments, **others)
+
+
+def test_the_host_builds_the_image_of_a_queued_job(agent, contained, finished, no_images):
+    plan = built_on(agent, IMAGE)
+    agent.submit(replace(contained("job-built", "cat /built"), image=BUILT, image_plan=plan))
+    assert finished(agent, "job-built").state == "succeeded"
+    assert agent.read_log("job-built", 0).data == b"built with s3cret words\n"
+    agent.submit(replace(contained("job-again", "cat /built"), image=BUILT, image_plan=plan))
+    assert finished(agent, "job-again").state == "succeeded"
+
+
+def test_a_build_that_fails_says_why(agent, contained, finished, no_images):
+    dockerfile = DOCKERFILE + "RUN echo no room for wheels && exit 7\n"
+    plan = built_on(agent, IMAGE, dockerfile)
+    agent.submit(replace(contained("job-broken", "true"), image=BUILT, image_plan=plan))
+    verdict = finished(agent, "job-broken").verdict
+    assert verdict.cause == "could-not-start"
+    assert f"{BUILT} cannot be built" in verdict.evidence
+    assert "7" in verdict.evidence
+    assert verdict.hint
+
+
+def test_an_image_arrives_while_its_job_waits(
+    agent, bench, contained, finished, until, no_images, tmp_path
+):
+    docker("tag", IMAGE, SENT)
+    docker("save", "--output", str(tmp_path / "image.tar"), SENT)
+    docker("rmi", SENT)
+    size = (tmp_path / "image.tar").stat().st_size
+    plan = ImagePlan(sender="ann@laptop", size=size)
+    agent.submit(replace(contained("job-sent", "echo here"), image=SENT, image_plan=plan))
+    until(lambda: agent.job("job-sent").waiting_for == f"receiving {SENT} from ann@laptop")
+    (bench.job_dir("job-sent") / "arriving").write_text(str(size))
+    until(lambda: " MiB" in agent.job("job-sent").waiting_for)
+    docker("load", "--input", str(tmp_path / "image.tar"))
+    assert finished(agent, "job-sent").state == "succeeded"
+    assert agent.read_log("job-sent", 0).data == b"here\n"
+
+
+def test_a_stop_ends_a_build(agent, contained, until, no_images):
+    plan = built_on(agent, IMAGE, DOCKERFILE + "RUN sleep 600\n")
+    agent.submit(replace(contained("job-slow", "true"), image=BUILT, image_plan=plan))
+    until(lambda: "step 5 of 5" in agent.job("job-slow").waiting_for)
+    assert agent.stop("job-slow").state == "stopped"
+    until(lambda: "sleep 600" not in docker("ps", "--no-trunc"), "its container has ended")
