@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +26,22 @@ from provisioner import arguments, outcome, show, show_hosts, terminal
 from provisioner.errors import ExitCode, RigupError, UsageError
 from provisioner.home import rigup_home
 from provisioner.lazy import LazyModule
-from provisioner.text import one_line
 
 if TYPE_CHECKING:
-    from provisioner import facts_report, lab, provisioning, show_code, sync, trust
+    from provisioner import facts_report, lab, provisioning, show_code, trust
     from provisioner import jobs as job_facade
     from provisioner import pull as pulling
     from provisioner import uninstall as removing
     from provisioner.agent import patient
+    from provisioner.agent.client import AgentClient
     from provisioner.containers import facade, services, ssh_fragment, tunnel
     from provisioner.containers import on_hosts as containers
     from provisioner.doctor import captured, examine
     from provisioner.doctor import report as doctor_report
     from provisioner.report import HostReport
+    from provisioner.train import placement, submission
+    from provisioner.train import request as requests
+    from provisioner.train import view as train_view
     from remote_agent.protocol.job import JobRecord
 else:  # no command needs all of them
     captured = LazyModule("provisioner.doctor.captured")
@@ -49,10 +53,14 @@ else:  # no command needs all of them
     job_facade = LazyModule("provisioner.jobs")
     lab = LazyModule("provisioner.lab")
     provisioning = LazyModule("provisioner.provisioning")
+    placement = LazyModule("provisioner.train.placement")
     patient = LazyModule("provisioner.agent.patient")
     pulling = LazyModule("provisioner.pull")
     removing = LazyModule("provisioner.uninstall")
+    requests = LazyModule("provisioner.train.request")
     show_code = LazyModule("provisioner.show_code")
+    submission = LazyModule("provisioner.train.submission")
+    train_view = LazyModule("provisioner.train.view")
     services = LazyModule("provisioner.containers.services")
     ssh_fragment = LazyModule("provisioner.containers.ssh_fragment")
     trust = LazyModule("provisioner.trust")
@@ -300,14 +308,18 @@ def doctor(
 
 @command(
     help={
-        "script": "looked up here, then in examples/",
-        "gpus": "GPUs to lease, 0 for none",
+        "script": "looked up here, then in examples/; without it, a whole line follows after --",
+        "host": HOSTS_HELP["host"] + " (default: all; the one where it starts soonest is taken)",
+        "group": HOSTS_HELP["group"],
+        "gpus": "how many; all; or which: 0,2 (default: one where the host has any; 0: none)",
+        "gpu-type": "part of the GPU's name, such as h100",
+        "min-gpu-memory": "of each GPU, in gigabytes: 24g",
+        "launcher": "none, torchrun, accelerate (default, auto: torchrun for several GPUs)",
         "runtime": "auto, container or process",
         "follow": "print the log until the job ends",
         "env": "NAME=VALUE, or NAME to take it from here; may be repeated",
         "name": "a name for the job (default: the script's)",
-        "dry-run": "show the command and the files that would travel; start nothing",
-        "host": "host name",
+        "dry-run": "show host, image, GPUs, command and the files that would travel; start nothing",
         "inventory": HOSTS_HELP["inventory"],
         **JSON_HELP,
     },
@@ -315,9 +327,13 @@ def doctor(
 )
 def train(
     context: Context,
-    script: str,
+    script: Text = None,
     host: Text = None,
+    group: Text = None,
     gpus: Text = None,
+    gpu_type: Text = None,
+    min_gpu_memory: Text = None,
+    launcher: str = "auto",
     runtime: str = "auto",
     follow: bool = False,
     env: Sequence[str] | None = None,  # another default and Invoke would take no list
@@ -327,29 +343,33 @@ def train(
     json: bool = False,
 ) -> int:
     """Freeze the code, start a detached job on a host, print its id. Script arguments after --"""
-    [one] = _exactly_one(_hosts(host, None, False, inventory))
-    request = job_facade.Request(
-        script=job_facade.find_script(script, Path.cwd(), EXAMPLES),
-        arguments=arguments.after_dashes(sys.argv),
-        gpus=None if gpus is None else arguments.whole_number(gpus, "--gpus", 0, 64),
+    hosts = _hosts(host, group, not (host or group), inventory)
+    words = requests.read_words(script, arguments.after_dashes(sys.argv))
+    request = requests.Request(
+        script=requests.find_script(words.script, Path.cwd(), EXAMPLES),
+        arguments=words.arguments,
+        gpus=placement.read_request(gpus or words.gpus, gpu_type, min_gpu_memory),
+        launcher=words.launcher if words.launcher and launcher == "auto" else launcher,
         runtime=runtime,
         environment=arguments.environment(env or ()),
         name=name,
     )
-    tree = job_facade.freeze_code(request)
-    if dry_run:
-        return _show_dry_run(one, request, tree, json)
-    terminal.note(show_code.summary(tree))
-    record = job_facade.train(one, request, tree)
-    if json:
-        print(show.as_json({"host": one.name, "job": record}))
-    else:
-        print(record.job_id, flush=True)
-        terminal.note(
-            f"{record.spec.runtime} job {record.state} on {one.name}; "
-            f"follow it: invoke logs {record.job_id} --follow"
-        )
-    return _follow(one, record.job_id, 0) if follow else ExitCode.DONE
+    tree = requests.freeze_code(request)
+    for line in request.notes:
+        terminal.note(line)
+    with closing(submission.place(hosts, request, terminal.note, only_plan=dry_run)) as place:
+        if dry_run:
+            print(train_view.dry_run(place, tree, as_json=json))
+            terminal.note("nothing was sent or started (--dry-run)")
+            return ExitCode.DONE
+        terminal.note(show_code.summary(tree))
+        record = submission.submit(place, tree, terminal.note)
+        if json:
+            print(show.as_json({"host": place.host.name, "job": record}), flush=True)
+        else:
+            print(record.job_id, flush=True)
+            terminal.note(train_view.started(place, record))
+        return _follow(place.host, record.job_id, 0, first=place.client) if follow else 0
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP})
@@ -760,40 +780,25 @@ def _find(
     return one, record
 
 
-def _show_dry_run(
-    host: Host, request: job_facade.Request, tree: sync.CodeTree, json: bool
+def _follow(
+    host: Host,
+    job_id: str,
+    offset: int,
+    *,
+    raw: bool = False,
+    first: AgentClient | None = None,
 ) -> ExitCode:
-    is_process = request.runtime == "process"
-    interpreter = host.python if is_process else "python"
-    words = [interpreter, request.script.argument, *request.arguments]
-    plan = {
-        "host": host.name,
-        "directory": request.script.directory,
-        "gpus": "one where there is one" if request.gpus is None else request.gpus,
-        "runtime": request.runtime,
-        "image": "" if is_process else host.container.image or "",
-    }
-    if json:
-        print(show.as_json({**plan, "command": words, "code": show_code.plain(tree)}))
-        return ExitCode.DONE
-    shown = {"command": shlex.join(words), **plan}
-    lines = [f"{name:<9}  {value}" for name, value in shown.items() if value != ""]
-    print("\n".join(map(one_line, map(str, lines))))
-    print(show_code.summary(tree))
-    print(show_code.listing(tree))
-    terminal.note("nothing was sent or started (--dry-run)")
-    return ExitCode.DONE
-
-
-def _follow(host: Host, job_id: str, offset: int, *, raw: bool = False) -> ExitCode:
+    """``first``: a connection that is open already."""
+    ready = [first] if first else []
     with terminal.log_writer(raw=raw) as write:
         final = job_facade.follow_to_end(
-            lambda: job_facade.connect(host),
+            lambda: ready.pop() if ready else job_facade.connect(host),
             job_id,
             write,
             offset=offset,
             on_break=_note_break,
             on_cut=_note_cut,
+            on_wait=lambda reason: terminal.note_line(show.waiting(reason)),
         )
     terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED

@@ -1,38 +1,30 @@
-"""The job façade: submit, find, follow, stop, pull. What commands and the dashboard build on."""
+"""The job façade: connect, find, follow. What commands and the dashboard build on."""
 
 from __future__ import annotations
 
-import getpass
 import glob
-import os
 import re
-import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from inventory import Host, Inventory, InventoryError
-from provisioner import mirrors
 from provisioner.agent.client import AgentClient, LogChunk
 from provisioner.agent.connect import open_agent
 from provisioner.agent.link import CALL_TIMEOUT_S
 from provisioner.agent.patient import Connect, OnBreak, PatientAgent
-from provisioner.containers import engine
 from provisioner.errors import (
-    CommandFailed,
     CommandTimeout,
     RigupError,
     UsageError,
 )
 from provisioner.home import rigup_home, write_private
 from provisioner.parallel import as_rigup_error, each
-from provisioner.sync import CodeTree, code_root, freeze
 from provisioner.transport.base import Transport
 from provisioner.transport.ssh import SshTransport
-from remote_agent.protocol.job import CONTAINER, DAMAGED, PROCESS, JobRecord, JobSpec
+from remote_agent.protocol.job import DAMAGED, QUEUED, JobRecord
 
 T = TypeVar("T")
 
@@ -40,11 +32,11 @@ PerHost: TypeAlias = tuple[Host, T | None, RigupError | None]
 """A host with its result or its error."""
 
 LOG_WAIT_S = 20.0
+QUEUE_WAIT_S = 1.0
+"""While a job is queued: how often its reason is read anew."""
 LOG_CHUNK = 262_144
 CONNECT_PHASES = 4
 """TCP, key exchange, login, channel: each may take the host's connect timeout."""
-AUTO = "auto"
-SMALL_FILE = 1 << 20
 
 JOB_ID_PART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -53,50 +45,11 @@ OnCut = Callable[[int, int], None]
 """Told how many bytes were read of a log, and how many it has now, which are fewer."""
 
 
+OnWait = Callable[[str], None]
+
+
 def _ignore_cut(read: int, left: int) -> None:
     return
-
-
-@dataclass(frozen=True)
-class Script:
-    """A script to run. ``root`` is what travels with it; ``started_in`` becomes the job's working
-    directory when it lies below the root."""
-
-    path: Path
-    root: Path
-    started_in: Path
-
-    @property
-    def directory(self) -> str:
-        """The working directory below the root, "" for the root itself."""
-        if not self.started_in.is_relative_to(self.root) or self.started_in == self.root:
-            return ""
-        return self.started_in.relative_to(self.root).as_posix()
-
-    @property
-    def argument(self) -> str:
-        """The script's path as seen from the working directory."""
-        return Path(os.path.relpath(self.path, self.root / self.directory)).as_posix()
-
-
-@dataclass(frozen=True)
-class Request:
-    """What ``train`` was asked.
-
-    gpus None: one where the host has any. runtime auto: container where rigup runs one on the
-    host, else process.
-    """
-
-    script: Script
-    arguments: tuple[str, ...] = ()
-    gpus: int | None = None
-    runtime: str = AUTO
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    name: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.runtime not in (AUTO, PROCESS, CONTAINER):
-            raise UsageError(f"--runtime {self.runtime}: expected auto, process or container")
 
 
 def connect(host: Host) -> AgentClient:
@@ -106,7 +59,7 @@ def connect(host: Host) -> AgentClient:
     """
     transport = SshTransport(host)
     try:
-        client = _agent(transport, host)
+        client = agent_over(transport, host)
     except BaseException:
         transport.close()
         raise
@@ -114,7 +67,8 @@ def connect(host: Host) -> AgentClient:
     return client
 
 
-def _agent(transport: SshTransport, host: Host) -> AgentClient:
+def agent_over(transport: Transport, host: Host) -> AgentClient:
+    """The agent over a connection that the caller closes; deployed first where needed."""
     timeout_s = min(CALL_TIMEOUT_S, host.command_timeout_s)
     return open_agent(transport, host.state_dir, call_timeout_s=timeout_s)
 
@@ -136,10 +90,10 @@ def on_each(
 
     if not limited:
         return each(hosts, attempt)
-    return each(hosts, attempt, limit_s=_longest_s, overrun=_overrun)
+    return each(hosts, attempt, limit_s=longest_s, overrun=_overrun)
 
 
-def _longest_s(host: Host) -> float:
+def longest_s(host: Host) -> float:
     """Connecting (every jump host on the way as well) and two commands in a row."""
     hops = 1
     way = host.via
@@ -150,7 +104,7 @@ def _longest_s(host: Host) -> float:
 
 def _overrun(host: Host) -> PerHost[T]:
     error = CommandTimeout(
-        f"the host was not done after {_longest_s(host):.0f} s",
+        f"the host was not done after {longest_s(host):.0f} s",
         host=host.name,
         remedy="look at the host; raise command_timeout in the inventory if it is slow",
     )
@@ -186,55 +140,6 @@ def _damage(host: Host, record: JobRecord) -> RigupError:
     )
 
 
-def find_script(name: str, directory: Path, examples: Path) -> Script:
-    """``name`` in the current directory, then in the examples.
-
-    Raises UsageError that lists where it looked and what is there.
-    """
-    here, example = directory / name, examples / name
-    if here.is_file():
-        path = here.resolve()
-        return Script(path, code_root(path), directory.resolve())
-    if example.is_file():
-        return Script(example.resolve(), examples.resolve(), examples.resolve())
-    shipped = ", ".join(sorted(path.name for path in examples.glob("*.py"))) or "none"
-    raise UsageError(
-        f"no script {name!r} in {directory} or {examples}",
-        remedy=f"check the name, or use an example: {shipped}",
-    )
-
-
-def new_job_id(name: str, *, now: float | None = None) -> str:
-    """``<name>-<month><day>-<time>-<random>``: unique, readable, sortable by eye."""
-    stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:32] or "job"
-    moment = time.strftime("%m%d-%H%M%S", time.localtime(now))
-    return f"{stem}-{moment}-{secrets.token_hex(2)}"
-
-
-def freeze_code(request: Request) -> CodeTree:
-    """The code as it is now. Raises UsageError."""
-    return freeze(request.script.root, request.script.path)
-
-
-def train(host: Host, request: Request, tree: CodeTree) -> JobRecord:
-    """Send what the host lacks of the frozen code, start the job detached.
-
-    Remembers which host has the job. Raises UsageError, TransportError, AgentError.
-    """
-    transport = SshTransport(host)
-    try:
-        image = _image(host, transport, request.runtime)
-        client = _agent(transport, host)
-        try:
-            record = client.submit(_job_spec(client, host, request, tree, image))
-        finally:
-            client.close()
-    finally:
-        transport.close()
-    _remember(record.job_id, host)
-    return record
-
-
 def find(
     job: str, inventory: Inventory, host: str | None, *, newest: bool = False
 ) -> tuple[Host, JobRecord]:
@@ -262,19 +167,6 @@ def find(
     raise UsageError(f"no job {job!r} on {len(hosts)} host(s)", remedy="invoke jobs")
 
 
-def send_code(client: AgentClient, tree: CodeTree) -> str:
-    """The snapshot's digest on the host; only files that it does not have travel."""
-    sizes = {entry.digest: entry.size for entry in tree.entries if entry.digest}
-    missing = client.partial_blobs(sorted(tree.files), sizes)
-    large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
-    small = [digest for digest in missing if digest not in large]
-    client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)
-    for digest in large:
-        with tree.files[digest].open("rb") as file:
-            client.put_blob(digest, file, offset=missing[digest])
-    return client.put_manifest(tree.entries)
-
-
 def follow_log(
     reconnect: Connect,
     job_id: str,
@@ -282,24 +174,32 @@ def follow_log(
     offset: int = 0,
     on_break: OnBreak | None = None,
     on_cut: OnCut = _ignore_cut,
+    on_wait: OnWait | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[LogChunk]:
     """Every byte of a job's log from ``offset`` on, once, until the job has ended.
 
-    Where the job made its log shorter, ``on_cut`` is told, and the new log follows from its
-    beginning.
+    ``on_wait`` is told each new reason why a queued job has not started. Where the job made its
+    log shorter, ``on_cut`` is told, and the new log follows from its beginning.
 
     A broken link is reopened and the stream goes on at the very byte where it stopped;
     ``on_break`` is told the reason and the pause in seconds. Errors other than a lost, refused or
     silent connection are raised.
     """
 
+    waits, reason = on_wait is not None, ""
+
     def read(client: AgentClient) -> LogChunk:
-        return client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=LOG_WAIT_S)
+        wait_s = QUEUE_WAIT_S if waits else LOG_WAIT_S
+        return client.read_log(job_id, offset, limit=LOG_CHUNK, wait_s=wait_s)
 
     with PatientAgent(reconnect, on_break=on_break, sleep=sleep) as agent:
         while True:
             chunk = agent.call(read)
+            waits = on_wait is not None and chunk.record.state == QUEUED
+            if on_wait is not None and chunk.record.waiting_for not in ("", reason):
+                reason = chunk.record.waiting_for
+                on_wait(reason)
             if chunk.size < offset:
                 on_cut(offset, chunk.size)
                 offset = 0
@@ -318,10 +218,13 @@ def follow_to_end(
     offset: int = 0,
     on_break: OnBreak | None = None,
     on_cut: OnCut = _ignore_cut,
+    on_wait: OnWait | None = None,
 ) -> JobRecord:
-    """Write every byte of the log once and return the ended job."""
+    """Write every byte of the log once and return the ended job. See :func:`follow_log`."""
     record: JobRecord | None = None
-    for chunk in follow_log(reconnect, job_id, offset=offset, on_break=on_break, on_cut=on_cut):
+    for chunk in follow_log(
+        reconnect, job_id, offset=offset, on_break=on_break, on_cut=on_cut, on_wait=on_wait
+    ):
         write(chunk.data)
         record = chunk.record
     assert record is not None
@@ -351,71 +254,8 @@ def copy_log(
         offset += len(chunk.data)
 
 
-def _job_spec(
-    client: AgentClient, host: Host, request: Request, tree: CodeTree, image: str | None
-) -> JobSpec:
-    name = request.name or request.script.path.stem
-    interpreter = "python" if image else host.python
-    return JobSpec(
-        job_id=new_job_id(name),
-        name=name,
-        argv=(interpreter, request.script.argument, *request.arguments),
-        runtime=CONTAINER if image else PROCESS,
-        snapshot=send_code(client, tree),
-        directory=request.script.directory,
-        env={**_mirror_environment(host, in_container=bool(image)), **request.environment},
-        gpus=_gpus(client, request),
-        image=image,
-        mounts=host.container.mounts if image else (),
-        shm_size=host.container.shm_size if image else None,
-        created_at=time.time(),
-        created_by=f"{getpass.getuser()}@{os.uname().nodename}",
-    )
-
-
-def _gpus(client: AgentClient, request: Request) -> int:
-    if request.gpus == 0:
-        return 0
-    there = len(client.sample().gpus)
-    if request.gpus is not None and request.gpus > there:
-        raise UsageError(
-            f"--gpus {request.gpus}: the host has {there}",
-            host=client.host_name,
-            remedy="ask for fewer, or choose another host",
-        )
-    return min(1, there) if request.gpus is None else request.gpus
-
-
-def _image(host: Host, transport: Transport, runtime: str) -> str | None:
-    """The image to run in, None for a plain process."""
-    if runtime == PROCESS:
-        return None
-    running = _running_images(transport, runtime)
-    if host.container.image and (runtime == CONTAINER or running):
-        return host.container.image
-    if running:
-        return running[0]
-    if runtime == AUTO:
-        return None
-    raise UsageError(
-        "no container image is known for this host",
-        host=host.name,
-        remedy=f"invoke container.up --host {host.name}, or --runtime process",
-    )
-
-
-def _running_images(transport: Transport, runtime: str) -> tuple[str, ...]:
-    """Of the user's own containers; a Docker that may not be asked means none, unless a container
-    was demanded."""
-    try:
-        return engine.running_images(transport)
-    except CommandFailed:
-        if runtime == CONTAINER:
-            raise
-        return ()
-
-
-def _remember(job_id: str, host: Host) -> None:
+def remember(job_id: str, host: Host) -> None:
+    """Which host has the job, so that :func:`find` asks no other."""
     write_private(_memory() / job_id, host.name.encode())
 
 
@@ -462,9 +302,3 @@ def _the_one(
 
 def _memory() -> Path:
     return rigup_home() / "jobs-sent"
-
-
-def _mirror_environment(host: Host, *, in_container: bool) -> dict[str, str]:
-    """The inventory's mirrors; an image names its own authorities."""
-    bundle = {} if in_container else mirrors.bundle_environment(host.mirrors)
-    return {**mirrors.environment(host.mirrors), **bundle}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from provisioner.errors import RigupError
@@ -79,6 +81,83 @@ class _Task(Generic[Item, Outcome]):
 
     def outcome(self) -> Outcome:
         return self._outcomes[0]
+
+
+@dataclass(frozen=True)
+class Patience(Generic[Outcome]):
+    """When not to wait for all. Once ``is_enough`` says so of the outcomes that there are, the
+    others get ``grace_s`` seconds more. ``discard`` gets what comes after that."""
+
+    is_enough: Callable[[Sequence[Outcome]], bool]
+    grace_s: float
+    discard: Callable[[Outcome], object]
+
+
+def until_enough(
+    items: Sequence[Item],
+    work: Callable[[Item], Outcome],
+    patience: Patience[Outcome],
+    *,
+    limit_s: Callable[[Item], float],
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Outcome | None]:
+    """:func:`each`, with None for an item that was not waited for: for longer than the largest of
+    the ``limit_s``, or than ``patience`` says."""
+    race: _Race[Item, Outcome] = _Race(items, work, patience.discard)
+    deadline = clock() + max(map(limit_s, items), default=0.0)
+    is_enough = False
+    while len(race.outcomes) < len(items) and race.wait(deadline - clock()):
+        if not is_enough and patience.is_enough(list(race.outcomes.values())):
+            is_enough = True
+            deadline = min(deadline, clock() + patience.grace_s)
+    outcomes = race.end()
+    return [outcomes.get(number) for number in range(len(items))]
+
+
+class _Race(Generic[Item, Outcome]):
+    """Outcomes as they come, until somebody ends it."""
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        work: Callable[[Item], Outcome],
+        discard: Callable[[Outcome], object],
+    ) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self._work = work
+        self._discard = discard
+        self._lock = threading.Lock()
+        self._is_over = False
+        self._arrived: queue.SimpleQueue[None] = queue.SimpleQueue()
+        gate = threading.Semaphore(MAX_AT_ONCE)
+        for number, item in enumerate(items):
+            arguments = (number, item, gate)
+            threading.Thread(target=self._run, args=arguments, daemon=True).start()
+
+    def wait(self, limit_s: float) -> bool:
+        """Whether another outcome came within ``limit_s`` seconds."""
+        try:
+            self._arrived.get(timeout=max(0.0, limit_s))
+        except queue.Empty:
+            return False
+        return True
+
+    def end(self) -> dict[int, Outcome]:
+        with self._lock:
+            self._is_over = True
+            return self.outcomes
+
+    def _run(self, number: int, item: Item, gate: threading.Semaphore) -> None:
+        with gate:
+            if self._is_over:
+                return
+            outcome = self._work(item)
+        with self._lock:
+            if not self._is_over:
+                self.outcomes[number] = outcome
+                self._arrived.put(None)
+                return
+        self._discard(outcome)
 
 
 def ahead(work: Callable[[], object]) -> None:

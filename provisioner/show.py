@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from provisioner.command import MASK
 from provisioner.errors import RigupError
 from provisioner.text import hanging, one_line, printable
-from remote_agent.protocol.job import JobRecord, Verdict
+from remote_agent.protocol.job import QUEUED, JobRecord, Verdict
 
 if TYPE_CHECKING:
     from provisioner.containers.engine import ContainerInfo
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from provisioner.lab import Lab
 
 
+PREPARATIONS = ("pulling ", "receiving ", "building ", "preparing ")
+"""How the reasons begin of a job whose image is made ready; see remote_agent/image_preparation.py.
+"""
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"
 
 
@@ -64,15 +68,19 @@ def job_table(rows: Sequence[tuple[str, JobRecord]]) -> str:
 def describe_job(host: str, record: JobRecord) -> str:
     """Everything about one job that helps to understand it."""
     spec, verdict = record.spec, record.verdict
+    state = record.state
+    if state == QUEUED and record.waiting_for:
+        state += f" ({waiting(record.waiting_for)})"
     fields = [
         ("job", record.job_id),
         ("host", host),
-        ("state", record.state + (f" ({record.waiting_for})" if record.waiting_for else "")),
-        ("command", " ".join(spec.argv)),
+        ("state", state),
+        ("command", shlex.join(spec.argv)),
         ("runtime", spec.runtime + (f" ({spec.image})" if spec.image else "")),
         ("gpus", ", ".join(map(str, record.gpu_ids)) or ("none" if not spec.gpus else "waiting")),
         ("started", _moment(record.started_at)),
         ("took", _duration(record)),
+        ("code", spec.revision or spec.snapshot or "-"),
         ("log", f"{record.log_bytes} bytes"),
     ]
     if verdict is not None:
@@ -89,6 +97,11 @@ def describe_end(host: str, record: JobRecord) -> str:
         lines.append(f"{why(verdict)}: {verdict.evidence}")
         lines += [f"try: {verdict.hint}"] if verdict.hint else []
     return "\n".join(hanging(line, 4) for line in lines)
+
+
+def waiting(reason: str) -> str:
+    """Why a queued job has not started: what it waits for, or what is done for it meanwhile."""
+    return reason if reason.startswith(PREPARATIONS) else f"waiting for {reason}"
 
 
 def why(verdict: Verdict) -> str:
@@ -139,6 +152,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def _job_cells(host: str, record: JobRecord) -> tuple[str, ...]:
     verdict = record.verdict
     reason = "" if verdict is None or verdict.cause == "success" else why(verdict)
+    if record.state == QUEUED and record.waiting_for:
+        reason = waiting(record.waiting_for)
     gpus = ",".join(map(str, record.gpu_ids)) or (
         str(record.spec.gpus) if record.spec.gpus else "-"
     )

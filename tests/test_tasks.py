@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from provisioner.containers.image_supply import Supply
 
 import tasks
 from inventory import Host
@@ -26,8 +27,9 @@ from provisioner.errors import (
     StepFailed,
     UnknownHostKey,
 )
-from provisioner.jobs import Request
 from provisioner.report import HostReport, StepReport
+from provisioner.train.placement import Choice
+from provisioner.train.request import Request
 from remote_agent.protocol.job import JobRecord, JobSpec
 
 ROOT = Path(tasks.__file__).parent
@@ -78,6 +80,7 @@ def rigup(
     monkeypatch.delenv("RIGUP_INVENTORY", raising=False)
     monkeypatch.setattr("provisioner.jobs.SshTransport", refuse_connections)
     monkeypatch.setattr("provisioner.jobs.connect", refuse_connections)
+    monkeypatch.setattr("provisioner.train.probe.SshTransport", refuse_connections)
     return Command(capfdbinary, monkeypatch, tmp_path / "work")
 
 
@@ -120,11 +123,16 @@ def is_one_clear_message(done: Done, *words: str, code: int = 2) -> None:
         ("container.up --host nowhere", ["nowhere"]),
         ("dashboard --host nowhere", ["nowhere"]),
         ("train --script train.py --host nowhere", ["nowhere"]),
-        ("train --script train.py --host gpu01,gpu02", ["exactly one host"]),
+        ("train --script train.py --group nowhere", ["nowhere"]),
         ("train --script other.py --host gpu01", ["no script 'other.py'", "finetune_llama.py"]),
-        ("train --script train.py --host gpu01 --gpus many", ["--gpus 'many'", "whole number"]),
-        ("train --script train.py --host gpu01 --gpus -1", ["--gpus -1", "0 to 64"]),
-        ("train --script train.py --host gpu01 --gpus 65", ["--gpus 65", "0 to 64"]),
+        ("train --script train.py --host gpu01 --gpus many", ["--gpus 'many'", "0,2"]),
+        ("train --script train.py --host gpu01 --gpus -1", ["--gpus '-1'"]),
+        ("train --script train.py --host gpu01 --gpus 1,1", ["--gpus '1,1'", "twice"]),
+        ("train --script train.py --host gpu01 --gpu-type h100 --gpus 0", ["no GPU"]),
+        ("train --script train.py --min-gpu-memory much", ["--min-gpu-memory 'much'", "24g"]),
+        ("train --script train.py --launcher mpirun", ["--launcher mpirun", "torchrun"]),
+        ("train", ["no script was named", "--script finetune_llama.py"]),
+        ("train -- torchrun --nnodes 2 train.py", ["--nnodes 2", "one host"]),
         ("train --script train.py --host gpu01 --gpus 1.5", ["--gpus '1.5'"]),
         ("train --script train.py --host gpu01 --runtime slurm", ["--runtime slurm", "process"]),
         ("train --script train.py --host gpu01 --env 1X=2", ["--env 1X", "--env NAME=VALUE"]),
@@ -137,7 +145,6 @@ def is_one_clear_message(done: Done, *words: str, code: int = 2) -> None:
         ("lab.up --hosts many", ["--hosts 'many'"]),
         ("facts --no-such-option", ["--no-such-option"]),
         ("no-such-command", ["no-such-command"]),
-        ("train --host gpu01", ["script"]),
         ("logs", ["job"]),
     ],
 )
@@ -145,26 +152,73 @@ def test_wrong_input(rigup: Command, words: str, said: list[str]) -> None:
     is_one_clear_message(rigup(*words.split()), *said)
 
 
+class Place:
+    """Stands in for a host that was chosen and is connected."""
+
+    def __init__(self, request: Request, host: Host, *, image: str | None = None) -> None:
+        self.request, self.host, self.client = request, host, None
+        self.choice = Choice(host.name, 2, waits=False, reason="2 of 2 GPUs free")
+        self.supply = image and Supply(image, None, None, None, 0, (f"{image} is there",))
+        self.runtime = "container" if image else "process"
+        self.command = ("python", request.script.argument, *request.arguments)
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    """Every job goes to gpu01; nothing is sent."""
+    made: list[Place] = []
+
+    def place(hosts: Sequence[Host], request: Request, note: Any, *, only_plan: bool) -> Place:
+        made.append(Place(request, hosts[0], image=None if request.runtime == "process" else "img"))
+        return made[-1]
+
+    monkeypatch.setattr("provisioner.train.submission.place", place)
+    monkeypatch.setattr("provisioner.train.submission.submit", lambda place, tree, note: RECORD)
+    return made
+
+
 def test_a_variable_that_is_set_here_is_accepted_and_not_shown(
-    rigup: Command, monkeypatch: pytest.MonkeyPatch
+    rigup: Command, monkeypatch: pytest.MonkeyPatch, places: list[Place]
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hunter2")
-    asked: list[tuple[Host, Request]] = []
-
-    def train(host: Host, request: Request, tree: object) -> JobRecord:
-        asked.append((host, request))
-        return RECORD
-
-    monkeypatch.setattr("provisioner.jobs.train", train)
     words = "train --script train.py --host gpu01 --env HF_TOKEN --env A=b=c --env EMPTY= --gpus 2"
     done = rigup(*words.split(), "--", "--lr", "1e-4", "two words")
     assert (done.code, done.out) == (0, "train-1\n")
     assert "hunter2" not in done.out + done.err
-    [(host, request)] = asked
-    assert host.name == "gpu01"
-    assert request.environment == {"HF_TOKEN": "hunter2", "A": "b=c", "EMPTY": ""}
-    assert request.arguments == ("--lr", "1e-4", "two words")
-    assert request.gpus == 2
+    [place] = places
+    assert place.host.name == "gpu01"
+    assert place.request.environment == {"HF_TOKEN": "hunter2", "A": "b=c", "EMPTY": ""}
+    assert place.request.arguments == ("--lr", "1e-4", "two words")
+    assert place.request.gpus.count == 2
+    assert place.closed
+
+
+def test_a_launchers_line_says_what_the_options_would(rigup: Command, places: list[Place]) -> None:
+    words = "train -- torchrun --nproc-per-node 2 train.py --lr 1"
+    assert rigup(*words.split()).code == 0
+    [place] = places
+    asked = place.request
+    assert (asked.launcher, asked.gpus.count, asked.arguments) == ("torchrun", 2, ("--lr", "1"))
+    rigup(
+        *[
+            "train",
+            "--gpus",
+            "1,3",
+            "--launcher",
+            "none",
+            "--",
+            "torchrun",
+            "--nproc-per-node",
+            "2",
+            "train.py",
+        ]
+    )
+    asked = places[1].request
+    assert (asked.launcher, asked.gpus.indices) == ("none", (1, 3)), "options win"
 
 
 @pytest.mark.parametrize(
@@ -437,22 +491,25 @@ class TestDryRun:
         )
         assert (done.code, "--runtime slurm" in done.err) == (2, True)
 
-    def test_it_shows_what_would_run_and_travel(self, rigup: Command) -> None:
+    def test_it_shows_what_would_run_and_travel(self, rigup: Command, places: list[Place]) -> None:
         words = "train --script train.py --host gpu01 --gpus 2 --dry-run -- --epochs 3"
         done = rigup(*words.split())
         assert done.code == 0
-        assert "train.py --epochs 3" in done.out
-        for shown in ("gpu01", "inventory/hosts.yaml", ".env (may hold a secret)", "(ignored)"):
-            assert shown in done.out
+        assert "python train.py --epochs 3" in done.out
+        shown = ["gpu01", "2 of 2 GPUs free", "img is there", "container"]
+        shown += ["inventory/hosts.yaml", ".env (may hold a secret)", "(ignored)"]
+        for text in shown:
+            assert text in done.out
         assert "hunter2" not in done.out + done.err
         assert "nothing was sent or started" in done.err
+        assert places[0].closed
 
-    def test_as_json(self, rigup: Command) -> None:
+    def test_as_json(self, rigup: Command, places: list[Place]) -> None:
         words = "train --script train.py --host gpu01 --runtime process --dry-run --json"
         done = rigup(*words.split())
         told = json.loads(done.out)
         assert (told["host"], told["runtime"]) == ("gpu01", "process")
-        assert told["command"] == [Host("a", "a").python, "train.py"]
+        assert told["command"] == ["python", "train.py"]
         left_out = {row["path"]: row["reason"] for row in told["code"]["left_out"]}
         assert left_out == {".env": "may hold a secret", "old.ckpt": "ignored"}
         travels = {row["path"] for row in told["code"]["files"]}

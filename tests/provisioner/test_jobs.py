@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -25,14 +25,11 @@ from provisioner.errors import (
 from provisioner.jobs import (
     copy_log,
     find,
-    find_script,
     follow_log,
     follow_to_end,
-    new_job_id,
     on_each,
 )
-from provisioner.mirrors import CA_BUNDLE
-from remote_agent.protocol.job import JOB_ID, JobRecord, JobSpec
+from remote_agent.protocol.job import JobRecord, JobSpec
 
 JOB = "train-0101-000000-abcd"
 
@@ -40,63 +37,6 @@ JOB = "train-0101-000000-abcd"
 def record(job_id: str = JOB, state: str = "running") -> JobRecord:
     spec = JobSpec(job_id=job_id, name="train", argv=("python3", "train.py"))
     return JobRecord(spec, state, created_at=1.0)
-
-
-class TestFindScript:
-    @pytest.fixture
-    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
-        for name in ("here/pkg/train.py", "here/both.py", "examples/both.py", "examples/llama.py"):
-            path = tmp_path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        return tmp_path / "here"
-
-    def look(self, here: Path, name: str) -> jobs.Script:
-        return find_script(name, here, here.parent / "examples")
-
-    def test_the_current_directory_comes_first(self, here: Path) -> None:
-        script = self.look(here, "both.py")
-        assert (script.path, script.root) == (here / "both.py", here)
-        assert (script.directory, script.argument) == ("", "both.py")
-
-    def test_then_the_examples(self, here: Path) -> None:
-        script = self.look(here, "llama.py")
-        assert script.root == here.parent / "examples"
-        assert (script.directory, script.argument) == ("", "llama.py")
-
-    def test_a_script_outside_the_repository_travels_with_its_directory(self, here: Path) -> None:
-        script = self.look(here, "pkg/train.py")
-        assert script.root == here / "pkg"
-        assert (script.directory, script.argument) == ("", "train.py")
-
-    def test_a_job_starts_where_it_was_started_from(self, here: Path) -> None:
-        script = jobs.Script(here / "pkg/train.py", here, here / "pkg")
-        assert (script.directory, script.argument) == ("pkg", "train.py")
-        assert jobs.Script(here / "pkg/train.py", here, here).argument == "pkg/train.py"
-        assert jobs.Script(here / "both.py", here, here / "pkg").argument == "../both.py"
-
-    @pytest.mark.parametrize("name", ["missing.py", "pkg", "", "..", "/nowhere/x.py"])
-    def test_no_such_script_says_where_it_looked_and_what_there_is(
-        self, here: Path, name: str
-    ) -> None:
-        with pytest.raises(UsageError, match=re.escape(repr(name))) as raised:
-            self.look(here, name)
-        assert str(here) in raised.value.message
-        assert "both.py, llama.py" in str(raised.value.remedy)
-
-
-class TestJobId:
-    @settings(max_examples=200, deadline=None)
-    @given(st.text(max_size=80) | st.sampled_from(["", "-", "--rm", "../..", "a" * 300, "ÄÖ"]))
-    def test_any_name_gives_a_lawful_id(self, name: str) -> None:
-        job_id = new_job_id(name, now=1e9)
-        assert JOB_ID.match(job_id)
-        assert not job_id.endswith("\n")
-
-    def test_it_is_readable_and_unique(self) -> None:
-        assert new_job_id("Fine Tune_Llama.v2", now=0).startswith("fine-tune-llama-v2-")
-        assert len({new_job_id("x", now=0) for _ in range(20)}) > 15
 
 
 class LogAgent:
@@ -307,13 +247,13 @@ class TestFind:
 
     def test_the_host_that_was_sent_the_job_is_asked_first(self) -> None:
         self.jobs = {"a": ["train-1"], "b": ["train-2"]}
-        jobs._remember("train-2", self.inventory.hosts["b"])
+        jobs.remember("train-2", self.inventory.hosts["b"])
         assert self.look("train-2") == ("b", "train-2")
         assert self.asked == ["b"]
 
     def test_a_remembered_host_that_left_the_inventory_is_no_obstacle(self) -> None:
         self.jobs = {"c": ["train-1"]}
-        jobs._remember("train-1", Host("gone", "gone"))
+        jobs.remember("train-1", Host("gone", "gone"))
         assert self.look("train-1") == ("c", "train-1")
 
     def test_a_host_that_is_down_hides_no_job_on_another(self) -> None:
@@ -330,7 +270,7 @@ class TestFind:
     def test_a_job_of_a_host_that_is_down_is_not_looked_for_on_others(self) -> None:
         """Another one could pass its own log and files off as those of the job."""
         self.jobs = {"a": ConnectError("refused"), "b": ["train-1"]}
-        jobs._remember("train-1", self.inventory.hosts["a"])
+        jobs.remember("train-1", self.inventory.hosts["a"])
         with pytest.raises(ConnectError):
             self.look("train-1")
         assert self.look("train-1", "b") == ("b", "train-1")
@@ -359,30 +299,6 @@ def test_every_host_gets_a_result_or_its_own_error() -> None:
     assert on_each([], work) == []
 
 
-def test_an_unknown_runtime_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    script = jobs.Script(tmp_path / "x.py", tmp_path, tmp_path)
-    with pytest.raises(UsageError, match="--runtime slurm: expected auto, process or container"):
-        jobs.train(Host("a", "a"), jobs.Request(script, runtime="slurm"))
-
-
-def test_the_inventorys_mirrors_reach_the_job() -> None:
-    host = Host("a", "a")
-    assert jobs._mirror_environment(host, in_container=False) == {}
-    mirrors = replace(
-        host.mirrors, python_index="https://m/simple", ca_certificates=(Path("ca.pem"),)
-    )
-    host = replace(host, mirrors=mirrors)
-    index = {"PIP_INDEX_URL": "https://m/simple"}
-    assert jobs._mirror_environment(host, in_container=True) == index
-    bundle = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT"), str(CA_BUNDLE))
-    assert jobs._mirror_environment(host, in_container=False) == {**index, **bundle}
-
-
-def test_secrets_of_a_job_are_not_in_its_representation(tmp_path: Path) -> None:
-    script = jobs.Script(tmp_path / "x.py", tmp_path, tmp_path)
-    assert "hunter2" not in repr(jobs.Request(script, environment={"TOKEN": "hunter2"}))
-
-
 def test_an_unexpected_error_of_one_host_never_hides_the_others() -> None:
     def work(host: Host) -> str:
         if host.name == "bad":
@@ -402,7 +318,7 @@ def test_a_host_of_the_ssh_configuration_is_remembered(
 ) -> None:
     monkeypatch.setenv("RIGUP_HOME", str(tmp_path))
     known = Inventory({}, {}, None, frozenset({"alias1"}))
-    jobs._remember("train-1", Host("alias1", "alias1"))
+    jobs.remember("train-1", Host("alias1", "alias1"))
     assert [host.name for host in jobs._remembered_hosts("train", known)] == ["alias1"]
     assert jobs._remembered_hosts("other", known) == ()
 
@@ -417,3 +333,24 @@ def test_of_several_jobs_the_newest_is_taken_where_that_is_harmless() -> None:
     assert jobs._the_one("train-1", [old, new], newest=True) == old
     with pytest.raises(UsageError, match="begins several"):
         jobs._the_one("train", [old, new], newest=False)
+
+
+def test_why_a_queued_job_waits_is_told_once_each() -> None:
+    reasons = ["", "1 of its 1 GPUs", "1 of its 1 GPUs", "jobs that are ahead of it", "", ""]
+
+    class Waiting(LogAgent):
+        waits: ClassVar[list[float]] = []
+
+        def read_log(
+            self, job_id: str, offset: int, *, limit: int, wait_s: float = 0.0
+        ) -> LogChunk:
+            self.waits.append(wait_s)
+            chunk = super().read_log(job_id, offset, limit=limit, wait_s=wait_s)
+            waits = reasons.pop(0) if reasons else ""
+            state = "queued" if reasons else "succeeded"
+            return replace(chunk, record=replace(chunk.record, state=state, waiting_for=waits))
+
+    agent, said = Waiting(b"done\n", []), list[str]()
+    follow_to_end(lambda: agent, JOB, lambda data: None, on_wait=said.append)  # type: ignore[arg-type, return-value]
+    assert said == ["1 of its 1 GPUs", "jobs that are ahead of it"]
+    assert max(agent.waits) <= 1.0, "reasons are read anew while it is queued"

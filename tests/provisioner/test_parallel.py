@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from provisioner.parallel import MAX_AT_ONCE, ahead, each
+from provisioner.parallel import MAX_AT_ONCE, Patience, ahead, each, until_enough
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -57,3 +57,53 @@ def test_what_is_begun_ahead_does_not_hold_up_and_its_error_is_nobodys() -> None
     [thread] = set(threading.enumerate()) - before
     may_fail.set()
     thread.join(10)  # an error that leaves the thread fails this test: warnings are errors
+
+
+class Race:
+    """Work that ends when it is told to."""
+
+    def __init__(self, names: str) -> None:
+        self.gates = {name: threading.Event() for name in names}
+        self.discarded: list[str] = []
+        self.discards = threading.Event()
+
+    def work(self, name: str) -> str:
+        assert self.gates[name].wait(20)
+        return name.upper()
+
+    def discard(self, outcome: str) -> None:
+        self.discarded.append(outcome)
+        self.discards.set()
+
+    def run(self, enough: str, grace_s: float = 0.0, limit_s: float = 20.0) -> list[str | None]:
+        patience = Patience[str](lambda done: enough in done, grace_s, self.discard)
+        return until_enough(list(self.gates), self.work, patience, limit_s=lambda name: limit_s)
+
+
+def test_once_there_is_enough_the_others_are_left_to_themselves() -> None:
+    race = Race("abc")
+    race.gates["b"].set()
+    assert race.run("B") == [None, "B", None]
+    race.gates["a"].set()
+    assert race.discards.wait(20)
+    assert race.discarded == ["A"], "what comes later is given back"
+    race.gates["c"].set()
+
+
+def test_without_enough_all_are_waited_for() -> None:
+    race = Race("abc")
+    for gate in race.gates.values():
+        gate.set()
+    assert race.run("never") == ["A", "B", "C"]
+    assert race.discarded == []
+
+
+def test_nobody_is_waited_for_beyond_the_limit() -> None:
+    race = Race("ab")
+    race.gates["a"].set()
+    assert race.run("never", limit_s=0.3) == ["A", None]
+    race.gates["b"].set()
+
+
+def test_no_items() -> None:
+    assert Race("").run("A") == []

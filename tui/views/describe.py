@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Hashable
 
-from remote_agent.protocol.job import JobRecord, Verdict
+from remote_agent.protocol.job import QUEUED, JobRecord, Verdict
 from remote_agent.protocol.sample import GpuSample
 from tui.log_follower import JobKey
 from tui.rows import Span
@@ -51,6 +51,7 @@ def _job(host: HostState, job: JobRecord, clock: Clock) -> tuple[str, Lines]:
     lines: Lines = [
         _line("state", known, MARKS.get(known, ("", "text"))[1]),
         *_verdict(job.verdict),
+        *_block("waits for", job.waiting_for if job.state == QUEUED else "", "text"),
         _line("id", job.job_id),
         _line("host", host.name),
         _line("command", shlex.join(str(word) for word in spec.argv)),
@@ -59,7 +60,7 @@ def _job(host: HostState, job: JobRecord, clock: Clock) -> tuple[str, Lines]:
         _line("started", started(host, job, clock)),
         _line("time", duration(lasted(host, job, clock))),
         _line("log", size(job.log_bytes)),
-        _line("code", spec.snapshot or DASH),
+        _line("code", spec.revision or spec.snapshot or DASH),
         _line("by", spec.created_by or DASH),
     ]
     if spec.env:

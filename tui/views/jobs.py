@@ -30,6 +30,7 @@ MARKS = {
     DAMAGED: ("!", "bad"),
 }
 UNKNOWN = "unknown"
+MOST_WHY = 60
 
 
 def job_layout(state: FleetState, width: int) -> Layout:
@@ -39,6 +40,7 @@ def job_layout(state: FleetState, width: int) -> Layout:
     longest_name = max([len(job.spec.name) for _, job in pairs] + [12])
     longest_host = max([len(name) for name in state.hosts] + [6])
     longest_why = max([len(_why(job, job_state(host, job))[0]) for host, job in pairs] + [10])
+    longest_why = min(longest_why, MOST_WHY)
     columns = (
         Column("state", "STATE", 11, 11),
         Column("id", "ID", 10, min(longest_id, 40)),
@@ -103,7 +105,7 @@ def _why(job: JobRecord, known: str) -> Span:
     if known == UNKNOWN:
         return "host offline", "dim"
     if job.verdict is None:
-        return "", "text"
+        return clean(job.waiting_for) if job.state == QUEUED else "", "dim"
     cause = clean(job.verdict.cause)
     if cause == "exit-code" and job.verdict.exit_code is not None:
         cause = f"exit code {job.verdict.exit_code}"

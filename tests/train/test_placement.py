@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import BlockedError, ConnectError, RigupError, UsageError
-from provisioner.placement import GIB, Candidate, GpuRequest, GpuState, choose, read_gpus
+from provisioner.train.placement import (
+    GIB,
+    Candidate,
+    GpuRequest,
+    GpuState,
+    choices,
+    choose,
+    read_gpus,
+    read_memory,
+    read_request,
+)
 
 
 def host(name: str, free: str = "", **rest: object) -> Candidate:
@@ -19,6 +29,9 @@ def host(name: str, free: str = "", **rest: object) -> Candidate:
 
 def unreachable(name: str) -> Candidate:
     return Candidate(name, error=ConnectError("no route", host=name, remedy="switch it on"))
+
+
+QUEUE = host("q", "..", jobs_ahead=1, has_queue=True)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +52,9 @@ def unreachable(name: str) -> Candidate:
         ([host("a", "."), host("b", "....")], GpuRequest("all"), ("b", 4, False)),
         ([host("a", ".x"), host("b", "x.")], GpuRequest(1, (1,)), ("b", 1, False)),
         ([host("a"), host("b", "x")], GpuRequest(0), ("a", 0, False)),
+        ([QUEUE, host("b", ".")], GpuRequest(), ("b", 1, False)),
+        ([QUEUE], GpuRequest(), ("q", 1, True)),
+        ([host("a")], GpuRequest(), ("a", 0, False)),
     ],
 )  # fmt: skip
 def test_choice(hosts: list[Candidate], asked: GpuRequest, expected: tuple[str, int, bool]) -> None:
@@ -51,6 +67,8 @@ def test_choice(hosts: list[Candidate], asked: GpuRequest, expected: tuple[str, 
     ("hosts", "asked", "kind", "named"),
     [
         ([unreachable("a"), unreachable("b")], GpuRequest(), RigupError, "b: no route"),
+        ([host("a"), unreachable("b")], GpuRequest(), UsageError, "no GPU on a"),
+        ([host("a")], GpuRequest(1), UsageError, "no GPU on a"),
         ([host("a", provisioned=False)], GpuRequest(), BlockedError, "a was never provisioned"),
         ([host("a"), host("b")], GpuRequest(), UsageError, "no GPU on a, b"),
         ([host("a", "..")], GpuRequest(3), UsageError, "3 GPU"),
@@ -65,6 +83,56 @@ def test_refusal(
     with pytest.raises(kind, match=named) as caught:
         choose(hosts, asked)
     assert caught.value.remedy
+
+
+def test_a_job_of_a_type_gets_only_such_gpus() -> None:
+    mixed = Candidate(
+        "a",
+        (
+            GpuState(0, "NVIDIA T4", 16 * GIB, True),
+            GpuState(1, "NVIDIA A100", 80 * GIB, False),
+            GpuState(2, "NVIDIA A100", 80 * GIB, True),
+        ),
+    )
+    assert choose([mixed], GpuRequest(type="a100")).indices == (2,)
+    assert choose([mixed], GpuRequest(2, type="a100")).indices == (1, 2)
+    assert choose([mixed], GpuRequest(2, type="a100")).waits
+    assert choose([mixed], GpuRequest(1)).indices == ()
+    assert choose([mixed], GpuRequest(2, (0, 2))).indices == (0, 2)
+
+
+def test_a_refusal_names_the_hosts_that_were_not_asked() -> None:
+    with pytest.raises(UsageError, match=r"no GPU on a\nb: no route"):
+        choose([host("a"), unreachable("b")], GpuRequest())
+
+
+def test_all_hosts_in_the_order_in_which_they_are_tried() -> None:
+    hosts = [host("a", "x"), host("b", "."), host("c", ".."), unreachable("d")]
+    assert [choice.name for choice in choices(hosts, GpuRequest())] == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_"),
+    [(None, 0), ("24", 24e9), ("24g", 24e9), ("80 GB", 80e9), ("22.5GiB", 22.5 * GIB)],
+)
+def test_memory_is_read(text: str | None, bytes_: float) -> None:
+    assert read_memory(text) == bytes_
+
+
+@pytest.mark.parametrize("text", ["", "-1", "lots", "24m", "²", "9" * 20, "1e3"])
+def test_other_sizes_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--min-gpu-memory"):
+        read_memory(text)
+
+
+def test_a_card_of_24_gigabytes_has_24_gigabytes() -> None:
+    card = Candidate("a", (GpuState(0, "NVIDIA GeForce RTX 4090", 24564 << 20, True),))
+    assert choose([card], GpuRequest(min_memory_bytes=read_memory("24g"))).name == "a"
+
+
+def test_no_gpu_and_a_kind_of_gpu_contradict_each_other() -> None:
+    with pytest.raises(UsageError, match="asks for no GPU"):
+        read_request("0", "h100", None)
 
 
 def test_type_and_memory_narrow_the_choice() -> None:

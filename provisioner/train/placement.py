@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from provisioner.errors import BlockedError, ExitCode, RigupError, UsageError
+from provisioner.errors import BlockedError, ExitCode, RigupError, TransportError, UsageError
 
 ALL = "all"
-GIB = 1 << 30
+Rank = tuple[int, ...]
+"""Sorts hosts: the lowest is taken first."""
+GB, GIB = 10**9, 1 << 30
+MEMORY = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?(g|gb|gib)?", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,14 @@ class GpuState:
 class Candidate:
     """One host. ``error``: why it could not be asked. ``provisioned``: rigup's verification record
     is there, or what a job needs works without one. ``jobs_ahead``: queued and running jobs that
-    use GPUs. ``has_image``: nothing must be pulled or built first."""
+    use GPUs; ``has_queue``: some of them are queued, so a new job waits whatever is free.
+    ``has_image``: nothing must be pulled, built or sent first."""
 
     name: str
     gpus: tuple[GpuState, ...] = ()
     provisioned: bool = True
     jobs_ahead: int = 0
+    has_queue: bool = False
     has_image: bool = False
     error: RigupError | None = None
 
@@ -53,12 +59,14 @@ class GpuRequest:
 
 @dataclass(frozen=True)
 class Choice:
-    """``gpus``: how many to lease. ``waits``: they are not free now, so the job is queued."""
+    """``gpus``: how many to lease; ``indices``: exactly these, () for any. ``waits``: they are not
+    free now, so the job is queued."""
 
     name: str
     gpus: int
     waits: bool
     reason: str
+    indices: tuple[int, ...] = ()
 
 
 def read_gpus(text: str | None) -> tuple[int | str | None, tuple[int, ...]]:
@@ -82,34 +90,75 @@ def read_gpus(text: str | None) -> tuple[int | str | None, tuple[int, ...]]:
     return len(numbers), tuple(sorted(numbers))
 
 
+def read_request(gpus: str | None, type_: str | None, min_memory: str | None) -> GpuRequest:
+    """``--gpus``, ``--gpu-type`` and ``--min-gpu-memory``. Raises UsageError."""
+    count, indices = read_gpus(gpus)
+    asked = GpuRequest(count, indices, type_, read_memory(min_memory))
+    if not asked.needs_gpu and (type_ or min_memory):
+        raise UsageError("--gpus 0 asks for no GPU, and the other options for one")
+    return asked
+
+
+def read_memory(text: str | None) -> int:
+    """``--min-gpu-memory`` in bytes: ``24``, ``24g`` and ``24GB`` as on data sheets (10^9 bytes),
+    ``22GiB``. 0 for None. Raises UsageError."""
+    if text is None:
+        return 0
+    match = MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(
+            f"--min-gpu-memory {text!r}: expected gigabytes", remedy="--min-gpu-memory 24g"
+        )
+    unit = GIB if (match.group(2) or "").lower() == "gib" else GB
+    return int(float(match.group(1)) * unit)
+
+
 def choose(candidates: Sequence[Candidate], asked: GpuRequest) -> Choice:
-    """The host where the job starts soonest, and why.
+    """The first of :func:`choices`."""
+    return choices(candidates, asked)[0]
+
+
+def choices(candidates: Sequence[Candidate], asked: GpuRequest) -> list[Choice]:
+    """The hosts that can take the job, with the one first where it starts soonest.
 
     Hosts with enough free GPUs come first: among them one that has the image, then the one with
-    most free GPUs, then the inventory's order. Where all are busy: the shortest queue. Raises
-    RigupError that names every host with the reason why it cannot take the job.
+    most free GPUs, then the inventory's order. Where all are busy: the shortest queue. Never empty:
+    raises RigupError that names every host with the reason why it cannot take the job.
     """
-    reachable = _reachable(candidates)
-    provisioned = _provisioned(reachable)
+    able = _able(candidates)
+    try:
+        ranked = _ranked(_provisioned(able), asked, only=len(candidates) == 1)
+    except RigupError as error:
+        error.message = "\n".join([error.message, *_reasons(candidates)])
+        raise
+    return [choice for _, choice in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _ranked(
+    able: Sequence[Candidate], asked: GpuRequest, *, only: bool
+) -> list[tuple[Rank, Choice]]:
     if not asked.needs_gpu:
-        return _for_cpu(provisioned)
-    fitting = _fitting(provisioned, asked)
-    return min(
-        (_rank(position, candidate, asked) for position, candidate in enumerate(fitting)),
-        key=lambda ranked: ranked[0],
-    )[1]
+        return [_rank_for_cpu(*numbered) for numbered in enumerate(able)]
+    fitting = _fitting(able, asked, only=only)
+    return [_rank(*numbered, asked) for numbered in enumerate(fitting)]
 
 
-def _reachable(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _reasons(candidates: Sequence[Candidate]) -> list[str]:
+    return [f"{one.name}: {one.error.message}" for one in candidates if one.error is not None]
+
+
+def _able(candidates: Sequence[Candidate]) -> list[Candidate]:
     found = [candidate for candidate in candidates if candidate.error is None]
     if found:
         return found
     errors = [candidate.error for candidate in candidates if candidate.error is not None]
     if len(errors) == 1:
         raise errors[0]
-    lines = [f"{error.host}: {error.message}" for error in errors]
+    lines = _reasons(candidates)
+    unreachable = all(isinstance(error, TransportError) for error in errors)
     problem = RigupError(
-        "no host could be asked:\n" + "\n".join(lines),
+        ("no host can be reached:\n" if unreachable else "no host can take the job:\n")
+        + "\n".join(lines),
         remedy=next((error.remedy for error in errors if error.remedy), None),
     )
     problem.exit_code = _worst(errors)
@@ -133,13 +182,17 @@ def _provisioned(candidates: Sequence[Candidate]) -> list[Candidate]:
     )
 
 
-def _for_cpu(candidates: Sequence[Candidate]) -> Choice:
-    chosen = min(candidates, key=lambda candidate: candidate.jobs_ahead)
-    return Choice(chosen.name, 0, False, "no GPU was asked for")
+def _rank_for_cpu(position: int, candidate: Candidate) -> tuple[Rank, Choice]:
+    image = 0 if candidate.has_image else 1
+    choice = Choice(candidate.name, 0, False, "no GPU was asked for")
+    return (candidate.jobs_ahead, image, position), choice
 
 
-def _fitting(candidates: Sequence[Candidate], asked: GpuRequest) -> list[Candidate]:
+def _fitting(candidates: Sequence[Candidate], asked: GpuRequest, *, only: bool) -> list[Candidate]:
+    """``only``: there is one host, which trains on its CPU where nobody asked for GPUs."""
     if not any(candidate.gpus for candidate in candidates):
+        if only and asked == GpuRequest():
+            return list(candidates)
         names = ", ".join(candidate.name for candidate in candidates)
         raise UsageError(
             f"no GPU on {names}", remedy="--gpus 0 trains on the CPU; or choose other hosts"
@@ -173,18 +226,38 @@ def _needed(candidate: Candidate, asked: GpuRequest) -> int:
     return 1 if asked.count is None else int(asked.count)
 
 
-def _rank(position: int, candidate: Candidate, asked: GpuRequest) -> tuple[tuple[int, ...], Choice]:
+def _rank(position: int, candidate: Candidate, asked: GpuRequest) -> tuple[Rank, Choice]:
     suitable, needed = _suitable(candidate, asked), _needed(candidate, asked)
+    if not candidate.gpus:
+        choice = Choice(candidate.name, 0, False, "it has no GPU, so this is training on its CPU")
+        return (0, 0, 0, position), choice
     if asked.indices:
         suitable = [gpu for gpu in suitable if gpu.index in asked.indices]
     free = sum(gpu.free for gpu in suitable)
-    if free >= needed:
-        image = "its image is there" if candidate.has_image else "its image must come first"
-        reason = f"{free} of {len(suitable)} GPUs free; {image}"
-        key = (0, 0 if candidate.has_image else 1, -free, position)
-        return key, Choice(candidate.name, needed, False, reason)
-    reason = f"all hosts are busy; here {candidate.jobs_ahead} job(s) are ahead of it"
-    return (1, candidate.jobs_ahead, -free, position), Choice(candidate.name, needed, True, reason)
+    if free >= needed and not candidate.has_queue:
+        image = 0 if candidate.has_image else 1
+        reason = f"{free} of {len(suitable)} GPUs free; {IMAGE_STATES[image]}"
+        rank: Rank = (0, image, -free, position)
+    else:
+        reason = f"all are busy; on {candidate.name} {_ahead(candidate.jobs_ahead)}"
+        rank = (1, candidate.jobs_ahead, -free, position)
+    indices = asked.indices or _exactly(candidate, suitable, needed)
+    return rank, Choice(candidate.name, needed, rank[0] == 1, reason, indices)
+
+
+def _exactly(candidate: Candidate, suitable: Sequence[GpuState], needed: int) -> tuple[int, ...]:
+    """On a host with other GPUs besides, those that suit: free ones first."""
+    if len(suitable) == len(candidate.gpus):
+        return ()
+    ranked = sorted(suitable, key=lambda gpu: (not gpu.free, gpu.index))
+    return tuple(sorted(gpu.index for gpu in ranked[:needed]))
+
+
+IMAGE_STATES = ("its image is there", "its image must come first")
+
+
+def _ahead(jobs: int) -> str:
+    return "1 job is ahead of it" if jobs == 1 else f"{jobs or 'no'} jobs are ahead of it"
 
 
 def _wanted(asked: GpuRequest) -> str:

@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from provisioner.errors import UsageError
-from provisioner.launcher import LauncherLine, command, read_line
+from provisioner.train.launcher import LauncherLine, command, read_line
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
 
@@ -22,6 +22,12 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone")
         ("train.py", 0, "torchrun", ("python", *TORCHRUN, "--nproc-per-node=1", "train.py")),
         ("train.py", 4, "none", ("python", "train.py")),
         ("train.sh", 4, "auto", ("python", "train.sh")),
+        (
+            "train.py",
+            2,
+            "torch.distributed.launch",
+            ("python", "-m", "torch.distributed.launch", "--standalone", "--nproc-per-node=2"),
+        ),
         ("train.py", 2, "accelerate", ("python", "-m", "accelerate.commands.launch")),
     ],
 )
@@ -67,6 +73,10 @@ def test_a_launcher_that_cannot_start_the_script_is_refused(
         (
             "accelerate launch --num_processes 2 --multi_gpu train.py",
             LauncherLine("accelerate", "train.py", (), "2"),
+        ),
+        (
+            "python -m torch.distributed.launch --nproc_per_node=2 train.py",
+            LauncherLine("torch.distributed.launch", "train.py", (), "2"),
         ),
         ("torchrun train.py", LauncherLine("torchrun", "train.py", (), None)),
     ],

@@ -12,22 +12,24 @@ AUTO = "auto"
 NONE = "none"
 TORCHRUN = "torchrun"
 ACCELERATE = "accelerate"
+OLD_LAUNCH = "torch.distributed.launch"
+"""Like torchrun, and the script gets ``--local-rank=N`` besides; only lines name it."""
 LAUNCHERS = (AUTO, NONE, TORCHRUN, ACCELERATE)
 
 MODULES = {
-    "torch.distributed.launch": TORCHRUN,
+    OLD_LAUNCH: OLD_LAUNCH,
     "torch.distributed.run": TORCHRUN,
     "accelerate.commands.launch": ACCELERATE,
 }
-"""``torch.distributed.launch`` is the old name of what torchrun calls, see
-https://docs.pytorch.org/docs/stable/elastic/run.html."""
+"""See https://docs.pytorch.org/docs/stable/elastic/run.html and torch/distributed/launch.py."""
 PROGRAMS = {("torchrun",): TORCHRUN, ("accelerate", "launch"): ACCELERATE}
 
 PROCESS_OPTIONS = ("nproc-per-node", "num-processes")
 ALL_GPUS = ("gpu", "auto")
 ONE_HOST = {"nnodes": "1", "node-rank": "0", "num-machines": "1", "machine-rank": "0"}
 """Options that may have this value only: a job runs on one host."""
-SWITCHES = ("standalone", "use-env", "multi-gpu")
+USE_ENV = "use-env"
+SWITCHES = ("standalone", USE_ENV, "multi-gpu")
 CHOSEN_HERE = (
     *("master-addr", "master-port", "rdzv-backend", "rdzv-endpoint", "rdzv-id"),
     *("main-process-ip", "main-process-port"),
@@ -38,7 +40,7 @@ CHOSEN_HERE = (
 @dataclass(frozen=True)
 class LauncherLine:
     """A launcher's command line, taken apart. ``gpus``: a number, ``all``, or None where the line
-    does not say."""
+    does not say. An old line with ``--use_env`` is torchrun's."""
 
     launcher: str
     script: str
@@ -70,7 +72,7 @@ def command(
 
 def check_launcher(launcher: str) -> None:
     """Raises UsageError for an unknown launcher."""
-    if launcher not in LAUNCHERS:
+    if launcher not in (*LAUNCHERS, OLD_LAUNCH):
         raise UsageError(f"--launcher {launcher}: expected one of {', '.join(LAUNCHERS)}")
 
 
@@ -88,6 +90,8 @@ def read_line(words: Sequence[str]) -> LauncherLine | None:
         name, value, rest = _next_option(rest)
         if name in PROCESS_OPTIONS:
             gpus = "all" if value in ALL_GPUS else value
+        elif name == USE_ENV and launcher == OLD_LAUNCH:
+            launcher = TORCHRUN
         elif name in ONE_HOST and value != ONE_HOST[name]:
             raise UsageError(
                 f"--{name} {value}: a job runs on one host",
@@ -127,8 +131,9 @@ def _next_option(words: Sequence[str]) -> tuple[str, str, list[str]]:
 
 
 def _launcher_words(launcher: str, processes: int) -> tuple[str, ...]:
-    if launcher == TORCHRUN:
-        return ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
+    if launcher in (TORCHRUN, OLD_LAUNCH):
+        module = "torch.distributed.run" if launcher == TORCHRUN else OLD_LAUNCH
+        return ("-m", module, "--standalone", f"--nproc-per-node={processes}")
     several = ("--multi_gpu",) if processes > 1 else ()
     return (
         *("-m", "accelerate.commands.launch", f"--num_processes={processes}"),

@@ -1,0 +1,205 @@
+"""From the hosts that answered to a job on one of them: choice, image, code, queue."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from inventory import Host
+from provisioner import mirrors
+from provisioner.agent.client import AgentClient
+from provisioner.containers.image_supply import Supply, plan_supply
+from provisioner.containers.shipping import send_image
+from provisioner.errors import ConnectionLost, RigupError
+from provisioner.jobs import remember
+from provisioner.sync import CodeTree
+from provisioner.train import launcher
+from provisioner.train.placement import Choice, choices
+from provisioner.train.probe import HostState, Probed, probe
+from provisioner.train.request import Request, new_job_id
+from remote_agent.protocol.job import CONTAINER, PROCESS, JobRecord, JobSpec
+
+SMALL_FILE = 1 << 20
+SEND_ATTEMPTS = 3
+
+Note = Callable[[str], None]
+
+
+@dataclass
+class Placement:
+    """A job's place: the host that was chosen, connected, and how its image gets there. ``supply``
+    is None for a process."""
+
+    state: HostState
+    choice: Choice
+    request: Request
+    supply: Supply | None
+
+    @property
+    def host(self) -> Host:
+        return self.state.host
+
+    @property
+    def client(self) -> AgentClient:
+        return self.state.client
+
+    @property
+    def runtime(self) -> str:
+        return PROCESS if self.supply is None else CONTAINER
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What will run, word by word."""
+        request = self.request
+        return launcher.command(
+            self.host.python if self.supply is None else "python",
+            request.script.argument,
+            request.arguments,
+            gpus=self.choice.gpus,
+            launcher=request.launcher,
+        )
+
+    def close(self) -> None:
+        self.state.close()
+
+
+def place(
+    hosts: Sequence[Host], request: Request, note: Note, *, only_plan: bool = False
+) -> Placement:
+    """Choose the host where the job starts soonest, and see to it that its image can be had there.
+
+    ``note`` hears which host and why, where there was a choice. Where the image cannot be had on
+    the best host, the next one is tried. ``only_plan``: no image is made here for it. Raises
+    RigupError, the only host's own where there is one.
+    """
+    probed = probe(hosts, request)
+    try:
+        placement = _first_possible(probed, request, note, only_plan)
+    except BaseException:
+        probed.close()
+        raise
+    probed.close(but=placement.host.name)
+    if len(hosts) > 1:
+        note(f"{placement.host.name}: {placement.choice.reason}")
+        for name, reason in _left_aside(probed):
+            note(f"{name}: left aside: {reason}")
+    elif placement.choice.waits:
+        note(f"{placement.host.name}: {placement.choice.reason}")
+    return placement
+
+
+def _left_aside(probed: Probed) -> list[tuple[str, str]]:
+    return [(one.name, one.error.message) for one in probed.candidates if one.error is not None]
+
+
+def _first_possible(probed: Probed, request: Request, note: Note, only_plan: bool) -> Placement:
+    ranked = choices(probed.candidates, request.gpus)
+    for number, choice in enumerate(ranked):
+        state = probed.states[choice.name]
+        try:
+            placement = Placement(state, choice, request, _supply(state, note, only_plan))
+            placement.command  # noqa: B018 (a launcher that cannot start the script is refused)
+            return placement
+        except RigupError as error:
+            if number + 1 == len(ranked):
+                raise
+            note(f"{choice.name}: {error.message}; trying {ranked[number + 1].name}")
+    raise AssertionError("there is always a choice")
+
+
+def _supply(state: HostState, note: Note, only_plan: bool) -> Supply | None:
+    if state.wanted is None:
+        return None
+    return plan_supply(state.host, state.transport, state.wanted, state.docker, progress=note)
+
+
+def submit(placement: Placement, tree: CodeTree, note: Note) -> JobRecord:
+    """Send what the host lacks, start the job detached, and return once this machine is not needed
+    any more.
+
+    Remembers which host has the job. Where the image cannot be sent, no job is left behind. Raises
+    UsageError, TransportError, AgentError, RigupError.
+    """
+    supply, client = placement.supply, placement.client
+    for line in supply.said if supply else ():
+        note(line)
+    spec = _job_spec(placement, send_code(client, tree), tree.revision)
+    if supply is not None and supply.context is not None:
+        client.put_blobs([(hashlib.sha256(supply.context).hexdigest(), supply.context)])
+    record = client.submit(spec)
+    remember(record.job_id, placement.host)
+    if supply is not None and supply.sends is not None:
+        record = _send_image(placement, supply.sends, record, note)
+    return record
+
+
+def send_code(client: AgentClient, tree: CodeTree) -> str:
+    """The snapshot's digest on the host; only files that it does not have travel."""
+    sizes = {entry.digest: entry.size for entry in tree.entries if entry.digest}
+    missing = client.partial_blobs(sorted(tree.files), sizes)
+    large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
+    small = [digest for digest in missing if digest not in large]
+    client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)
+    for digest in large:
+        with tree.files[digest].open("rb") as file:
+            client.put_blob(digest, file, offset=missing[digest])
+    return client.put_manifest(tree.entries)
+
+
+def _send_image(placement: Placement, reference: str, record: JobRecord, note: Note) -> JobRecord:
+    arriving = f"{placement.host.state_dir}/jobs/{record.job_id}/arriving"
+    try:
+        for attempt in range(1, SEND_ATTEMPTS + 1):
+            try:
+                send_image(placement.state.transport, reference, note, arriving)
+                break
+            except ConnectionLost as error:
+                if attempt == SEND_ATTEMPTS:
+                    raise
+                note(f"{placement.host.name}: {error.message}; sending it again")
+    except BaseException:
+        _withdraw(placement.client, record.job_id, note)
+        raise
+    return placement.client.job(record.job_id)
+
+
+def _withdraw(client: AgentClient, job_id: str, note: Note) -> None:
+    """A job whose image will never come."""
+    with suppress(RigupError):
+        client.stop(job_id, grace_s=0)
+        client.remove(job_id)
+        note(f"{job_id} was withdrawn")
+
+
+def _job_spec(placement: Placement, snapshot: str, revision: str | None) -> JobSpec:
+    request, host, supply = placement.request, placement.host, placement.supply
+    name = request.name or request.script.path.stem
+    return JobSpec(
+        job_id=new_job_id(name),
+        name=name,
+        argv=placement.command,
+        runtime=placement.runtime,
+        snapshot=snapshot,
+        directory=request.script.directory,
+        env={**_mirror_environment(host, supply is not None), **request.environment},
+        gpus=placement.choice.gpus,
+        gpu_indices=placement.choice.indices,
+        image=supply.image if supply else None,
+        image_plan=supply.plan if supply else None,
+        mounts=host.container.mounts if supply else (),
+        shm_size=host.container.shm_size if supply else None,
+        created_at=time.time(),
+        created_by=f"{getpass.getuser()}@{os.uname().nodename}",
+        revision=revision or "",
+    )
+
+
+def _mirror_environment(host: Host, in_container: bool) -> dict[str, str]:
+    """The inventory's mirrors; an image names its own authorities."""
+    bundle = {} if in_container else mirrors.bundle_environment(host.mirrors)
+    return {**mirrors.environment(host.mirrors), **bundle}
