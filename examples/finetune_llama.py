@@ -2,8 +2,8 @@
 """Fine-tune a causal language model with LoRA on a file of instructions and responses.
 
 Without --model_name it trains a tiny, randomly initialised Llama with its own tokenizer: no
-download, no GPU, well under a minute. Runs alone or under torchrun (one process per GPU): `invoke
-train --gpus 4` starts one process; "Several GPUs in one job" in docs/containers.md starts four.
+download, no GPU, well under a minute. Runs alone or under torchrun: `invoke train --script
+finetune_llama.py --gpus 4` starts one process per GPU.
 
 The data file holds one JSON object per line: {"instruction": …, "response": …} or {"text": …}.
 The output directory gets checkpoint-N/ (adapter and trainer state), final/ (adapter and
@@ -37,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         examples = read_examples(args.data_path)
         resumed = find_checkpoint(args)
+        if os.environ.get("RANK", "0") == "0":  # importing PyTorch takes seconds
+            print(f"{len(examples)} examples of {args.data_path.name}; loading PyTorch")
         return train(args, examples, resumed)
     except Problem as problem:
         print(f"finetune_llama: {problem}", file=sys.stderr)
