@@ -79,7 +79,7 @@ class HostState:
 
     @property
     def has_image(self) -> bool:
-        return self.wanted is None or self.wanted.reference in self.docker.images
+        return self.wanted is None or self.docker.has(self.wanted.reference)
 
     def close(self) -> None:
         self.client.close()

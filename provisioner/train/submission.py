@@ -115,7 +115,14 @@ def _first_possible(probed: Probed, request: Request, note: Note, only_plan: boo
 def _supply(state: HostState, note: Note, only_plan: bool) -> Supply | None:
     if state.wanted is None:
         return None
-    return plan_supply(state.host, state.transport, state.wanted, state.docker, progress=note)
+    return plan_supply(
+        state.host,
+        state.transport,
+        state.wanted,
+        state.docker,
+        progress=note,
+        dry_run=only_plan,
+    )
 
 
 def submit(placement: Placement, tree: CodeTree, note: Note) -> JobRecord:
