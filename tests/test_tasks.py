@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from provisioner.containers.image_supply import Supply
 
 import tasks
 from inventory import Host
 from provisioner import arguments
 from provisioner.agent.client import LogChunk
 from provisioner.containers.activity import Activity
+from provisioner.containers.image_supply import Supply
 from provisioner.errors import (
     BlockedError,
     ConnectError,

@@ -115,7 +115,12 @@ def probe(hosts: Sequence[Host], request: Request) -> Probed:
             return not best.waits
         return False
 
-    patience = Patience(is_enough, LATECOMERS_S, lambda late: late[1] and late[1].close())
+    def discard(late: tuple[Candidate, HostState | None]) -> None:
+        with suppress(RigupError):
+            if late[1] is not None:
+                late[1].close()
+
+    patience = Patience(is_enough, LATECOMERS_S, discard)
     outcomes = until_enough(hosts, work, patience, limit_s=longest_s)
     candidates = tuple(
         Candidate(host.name, error=_late(host)) if outcome is None else outcome[0]

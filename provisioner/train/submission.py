@@ -193,7 +193,7 @@ def _job_spec(placement: Placement, snapshot: str, revision: str | None) -> JobS
         runtime=placement.runtime,
         snapshot=snapshot,
         directory=request.script.directory,
-        env={**_mirror_environment(host, supply is not None), **request.environment},
+        env={**_mirror_environment(host, in_container=supply is not None), **request.environment},
         gpus=placement.choice.gpus,
         gpu_indices=placement.choice.indices,
         image=supply.image if supply else None,
@@ -206,7 +206,7 @@ def _job_spec(placement: Placement, snapshot: str, revision: str | None) -> JobS
     )
 
 
-def _mirror_environment(host: Host, in_container: bool) -> dict[str, str]:
+def _mirror_environment(host: Host, *, in_container: bool) -> dict[str, str]:
     """The inventory's mirrors; an image names its own authorities."""
     bundle = {} if in_container else mirrors.bundle_environment(host.mirrors)
     return {**mirrors.environment(host.mirrors), **bundle}

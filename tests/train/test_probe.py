@@ -61,7 +61,7 @@ class Machine:
 
     def run(self, command: Command) -> Result:
         self.commands.append(command)
-        return Result(command, 0, self.text.encode(), b"", 0.0)
+        return Result(command, 0, self.text.encode())
 
     def close(self) -> None:
         self.closed += 1
@@ -228,7 +228,9 @@ def test_only_the_chosen_hosts_connection_stays(look: Look) -> None:
     assert [machine.closed for machine in machines.values()] == [1, 0, 1]
 
 
-@pytest.mark.parametrize("text", ["", "\0\0", "docker|\n", "host|" + "x" * 10_000, "docker|usable|x"])
+@pytest.mark.parametrize(
+    "text", ["", "\0\0", "docker|\n", "host|" + "x" * 10_000, "docker|usable|x"]
+)
 def test_nonsense_from_a_shell_is_no_defect(look: Look, text: str) -> None:
     [candidate] = look({"a": Machine(text, [gpu()])}).candidates
     assert candidate.error is None or "defect" not in str(candidate.error.remedy)

@@ -1,0 +1,228 @@
+"""From hosts that answered to a job on one of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inventory import ContainerSettings, Host, Mirrors
+from provisioner.containers.docker_look import DockerLook
+from provisioner.containers.image_supply import Supply, WantedImage
+from provisioner.errors import BlockedError, ConnectionLost, RigupError
+from provisioner.mirrors import CA_BUNDLE
+from provisioner.sync import CodeTree, freeze
+from provisioner.train import submission as module
+from provisioner.train.placement import Candidate, GpuRequest, GpuState
+from provisioner.train.probe import HostState, Probed
+from provisioner.train.request import Request, Script
+from provisioner.train.submission import Placement, place, submit
+from remote_agent.protocol.job import ImagePlan, JobRecord, JobSpec
+from remote_agent.protocol.sample import HostSample, Sample
+
+ARRIVES = ImagePlan(sender="ann@laptop", size=100)
+
+
+class Agent:
+    """Takes what it is sent."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.specs: list[JobSpec] = []
+        self.calls: list[str] = []
+
+    def partial_blobs(self, digests: list[str], sizes: dict[str, int]) -> dict[str, int]:
+        return dict.fromkeys(digests, 0)
+
+    def put_blobs(self, blobs: Any) -> None:
+        self.blobs.update(blobs)
+
+    def put_manifest(self, entries: Any) -> str:
+        return "f" * 64
+
+    def submit(self, spec: JobSpec) -> JobRecord:
+        self.specs.append(spec)
+        return JobRecord(spec, "queued", 1.0)
+
+    def job(self, job_id: str) -> JobRecord:
+        return JobRecord(self.specs[-1], "running", 1.0)
+
+    def stop(self, job_id: str, *, grace_s: float) -> None:
+        self.calls.append(f"stop {job_id}")
+
+    def remove(self, job_id: str) -> None:
+        self.calls.append(f"remove {job_id}")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Request:
+    monkeypatch.setenv("RIGUP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    code = tmp_path / "code"
+    code.mkdir()
+    path = code / "train.py"
+    path.write_text("import torch\n")
+    return Request(Script(path, code, code), ("--lr", "1"), GpuRequest(), environment={"A": "b"})
+
+
+def tree(request: Request) -> CodeTree:
+    return freeze(request.script.root, request.script.path)
+
+
+def state(name: str = "a", *, wanted: str | None = "img", **settings: Any) -> HostState:
+    return HostState(
+        Host(name, name, **settings),
+        None,  # type: ignore[arg-type]
+        Agent(),  # type: ignore[arg-type]
+        Sample(1.0, HostSample()),
+        (),
+        DockerLook(usable=True),
+        frozenset(),
+        WantedImage(wanted, "", "why") if wanted else None,
+    )
+
+
+Choose = Callable[..., tuple[Placement, list[str]]]
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Choose:
+    """``place`` among hosts with two free GPUs each, and what was noted."""
+
+    def run(*states: HostState, supplies: dict[str, Any] | None = None, **rest: Any) -> Any:
+        free = tuple(GpuState(index, "H100", 1, True) for index in range(2))
+        candidates = [Candidate(one.host.name, free, **rest) for one in states]
+        probed = Probed(tuple(candidates), {one.host.name: one for one in states})
+        monkeypatch.setattr(module, "probe", lambda hosts, request: probed)
+
+        def plan(host: Host, *others: Any, **options: Any) -> Supply:
+            found = (supplies or {}).get(host.name, Supply("img"))
+            if isinstance(found, Exception):
+                raise found
+            return found  # type: ignore[no-any-return]
+
+        monkeypatch.setattr(module, "plan_supply", plan)
+        noted: list[str] = []
+        return place([one.host for one in states], request_, noted.append), noted
+
+    return run
+
+
+def calls(one: HostState | Placement) -> list[str]:
+    return one.client.calls  # type: ignore[attr-defined, no-any-return]
+
+
+def test_where_there_is_a_choice_it_is_told(choose: Choose) -> None:
+    a, b = state("a"), state("b")
+    placement, noted = choose(a, b)
+    assert placement.host.name == "a"
+    assert noted == ["a: 2 of 2 GPUs free; its image must come first"]
+    assert (calls(a), calls(b)) == ([], ["close"])
+    assert choose(state("a"))[1] == []
+
+
+def test_where_its_image_cannot_be_had_the_next_host_is_tried(choose: Choose) -> None:
+    refusal = RigupError("its disk is too small", host="a", remedy="free some")
+    placement, noted = choose(state("a"), state("b"), supplies={"a": refusal})
+    assert placement.host.name == "b"
+    assert noted[0] == "a: its disk is too small; trying b"
+
+
+def test_the_last_hosts_refusal_is_the_error(choose: Choose) -> None:
+    a = state("a")
+    with pytest.raises(BlockedError, match="no image"):
+        choose(a, supplies={"a": BlockedError("no image", host="a")})
+    assert calls(a) == ["close"]
+
+
+def test_a_job_carries_everything(choose: Choose, request_: Request) -> None:
+    settings = ContainerSettings(mounts=("/data:/data",), shm_size="2g")
+    placement, _ = choose(state(container=settings))
+    record = submit(placement, tree(request_), lambda text: None)
+    spec = record.spec
+    assert spec.argv == ("python", "train.py", "--lr", "1")
+    assert (spec.runtime, spec.image, spec.image_plan) == ("container", "img", None)
+    assert (spec.gpus, spec.gpu_indices) == (1, ())
+    assert (spec.mounts, spec.shm_size, spec.env) == (("/data:/data",), "2g", {"A": "b"})
+    assert spec.snapshot == "f" * 64
+    digest = hashlib.sha256(b"import torch\n").hexdigest()
+    assert placement.client.blobs == {digest: b"import torch\n"}  # type: ignore[attr-defined]
+
+
+def test_several_gpus_mean_torchrun_and_exact_ones_are_asked_for(
+    choose: Choose, request_: Request
+) -> None:
+    object.__setattr__(request_, "gpus", GpuRequest(2, (0, 1)))
+    placement, _ = choose(state(wanted=None, python="/opt/python"))
+    spec = submit(placement, tree(request_), lambda text: None).spec
+    launched = ("/opt/python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    assert spec.argv == (*launched, "train.py", "--lr", "1")
+    assert (spec.gpus, spec.gpu_indices, spec.runtime, spec.image) == (2, (0, 1), "process", None)
+
+
+def test_what_the_host_builds_travels_before_the_job(choose: Choose, request_: Request) -> None:
+    digest = hashlib.sha256(b"context").hexdigest()
+    plan = ImagePlan(base="base:1", pull="base:1", build=digest)
+    supply = Supply("img", plan, b"context", None, 5, ("a pulls base:1",))
+    placement, _ = choose(state(), supplies={"a": supply})
+    noted: list[str] = []
+    spec = submit(placement, tree(request_), noted.append).spec
+    assert spec.image_plan == plan
+    assert placement.client.blobs[digest] == b"context"  # type: ignore[attr-defined]
+    assert noted == ["a pulls base:1"]
+
+
+class TestSending:
+    @pytest.fixture(autouse=True)
+    def sending(self, choose: Choose, request_: Request, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.fates: list[BaseException | None] = []
+
+        def send(transport: object, reference: str, note: object, arriving: str) -> None:
+            self.sent.append((reference, arriving))
+            fate = self.fates.pop(0) if self.fates else None
+            if fate is not None:
+                raise fate
+
+        monkeypatch.setattr(module, "send_image", send)
+        supply = Supply("img", ARRIVES, None, "img", 100, ("img is sent from here",))
+        self.place, _ = choose(state(state_dir="/scratch/rigup"), supplies={"a": supply})
+        self.noted: list[str] = []
+        self.submit = lambda: submit(self.place, tree(request_), self.noted.append)
+
+    def test_the_job_is_there_before_its_image_and_the_id_comes_after_it(self) -> None:
+        record = self.submit()
+        assert record.state == "running"
+        assert self.sent == [("img", f"/scratch/rigup/jobs/{record.job_id}/arriving")]
+        assert self.noted == ["img is sent from here"]
+
+    def test_a_broken_link_is_tried_again(self) -> None:
+        self.fates = [ConnectionLost("lost", host="a"), None]
+        assert self.submit().state == "running"
+        assert len(self.sent) == 2
+        assert self.noted[-1] == "a: lost; sending it again"
+
+    @pytest.mark.parametrize("fate", [RigupError("no space left"), KeyboardInterrupt()])
+    def test_no_job_is_left_behind_whose_image_will_never_come(self, fate: BaseException) -> None:
+        self.fates = [fate]
+        with pytest.raises(type(fate)):
+            self.submit()
+        [spec] = self.place.client.specs  # type: ignore[attr-defined]
+        assert calls(self.place) == [f"stop {spec.job_id}", f"remove {spec.job_id}"]
+        assert self.noted[-1] == f"{spec.job_id} was withdrawn"
+
+
+def test_the_inventorys_mirrors_reach_the_job() -> None:
+    assert module._mirror_environment(Host("a", "a"), in_container=False) == {}
+    mirrors = Mirrors(python_index="https://m/simple", ca_certificates=(Path("ca.pem"),))
+    host = Host("a", "a", mirrors=mirrors)
+    index = {"PIP_INDEX_URL": "https://m/simple"}
+    assert module._mirror_environment(host, in_container=True) == index
+    bundle = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT"), str(CA_BUNDLE))
+    assert module._mirror_environment(host, in_container=False) == {**index, **bundle}
