@@ -159,7 +159,7 @@ def send_code(client: AgentClient, tree: CodeTree) -> str:
 
 
 def _send_image(placement: Placement, reference: str, record: JobRecord, note: Note) -> JobRecord:
-    arriving = f"{placement.host.state_dir}/jobs/{record.job_id}/arriving"
+    arriving = f"{placement.host.state_dir.removeprefix('~/')}/jobs/{record.job_id}/arriving"
     try:
         for attempt in range(1, SEND_ATTEMPTS + 1):
             try:
