@@ -61,7 +61,7 @@ fi
 @dataclass
 class HostState:
     """One host that answered; ``close`` ends its connection. ``wanted``: the image of a job in a
-    container, None for a process."""
+    container, None for a process. ``is_able``: the job can run there as the host is now."""
 
     host: Host
     transport: Transport
@@ -71,6 +71,7 @@ class HostState:
     docker: DockerLook
     facts: frozenset[str]
     wanted: WantedImage | None = None
+    is_able: bool = True
 
     @property
     def is_provisioned(self) -> bool:
@@ -105,7 +106,7 @@ def probe(hosts: Sequence[Host], request: Request) -> Probed:
     def work(host: Host) -> tuple[Candidate, HostState | None]:
         try:
             state = look_at(host, request)
-            return candidate_of(state, request), state
+            return candidate_of(state, request, only=len(hosts) == 1), state
         except Exception as error:
             return Candidate(host.name, error=as_rigup_error(error, host.name)), None
 
@@ -149,13 +150,15 @@ def look_at(host: Host, request: Request) -> HostState:
         raise
 
 
-def candidate_of(state: HostState, request: Request) -> Candidate:
-    """What the choice needs to know of the host."""
+def candidate_of(state: HostState, request: Request, *, only: bool = False) -> Candidate:
+    """What the choice needs to know of the host. An ``only`` one need not be provisioned where the
+    job can run all the same."""
     queued = [job for job in state.jobs if job.spec.gpus and not job.is_final]
     return Candidate(
         state.host.name,
         tuple(_gpu_state(gpu) for gpu in state.sample.gpus),
-        provisioned=state.is_provisioned or request.runtime == PROCESS,
+        provisioned=state.is_provisioned
+        or (state.is_able and (only or request.runtime == PROCESS)),
         jobs_ahead=len(queued),
         has_queue=any(job.state == QUEUED for job in queued),
         has_image=state.has_image,
@@ -214,7 +217,10 @@ def _choose_runtime(state: HostState, request: Request) -> None:
         state.wanted = wanted_image(state.host, host_gpus(state), state.docker.running)
         return
     if request.needs_torch and "torch" not in state.facts:
-        raise _torch_is_missing(state, request)
+        if request.runtime == AUTO and not state.is_provisioned:
+            state.is_able = False
+            return
+        raise _torch_is_missing(state)
     if "python" not in state.facts:
         raise UsageError(
             f"{state.host.python} is not there",
@@ -235,14 +241,8 @@ def _is_for_container(state: HostState, request: Request) -> bool:
     return request.needs_torch and "torch" not in state.facts
 
 
-def _torch_is_missing(state: HostState, request: Request) -> RigupError:
+def _torch_is_missing(state: HostState) -> RigupError:
     host = state.host.name
-    if request.runtime == AUTO and not state.is_provisioned:
-        return BlockedError(
-            f"{host} was never provisioned: {state.docker.problem}, and its Python has no torch",
-            host=host,
-            remedy=f"invoke provision --host {host}",
-        )
     others = "--runtime container" if state.docker.usable else f"invoke provision --host {host}"
     return UsageError(
         f"torch is missing on {host}",

@@ -100,9 +100,8 @@ def test_a_host_in_use_is_not_rebooted(provisioned, lab_host, shell: Shell, tmp_
     host = shell("lab01")
     script = tmp_path / "train.py"
     script.write_text("import time\ntime.sleep(600)\n")
-    job = provisioned.ok(
-        "train", "--script", str(script), "--host", "lab01", "--gpus", "0", "--name", "busy"
-    ).out.strip()
+    words = ("train", "--script", str(script), "--host", "lab01", "--gpus", "0", "--name", "busy")
+    job = provisioned.ok(*words, "--runtime", "process").out.strip()
     try:
         host.run(f"touch {MARKER}")
         before = host.run(BOOT_ID)

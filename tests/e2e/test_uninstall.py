@@ -18,6 +18,7 @@ WITH_DEBIAN = "DEBIAN_FRONTEND=noninteractive apt-get -qq install -y dbus-user-s
 Shell = Callable[[str], LabHostShell]
 
 HOST = "lab02"
+PROCESS = ("--runtime", "process", "--gpus", "0")
 PACKAGES = "dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort"
 ETC = "find /etc | sort"
 DOCKERS_OWN = re.compile(
@@ -39,7 +40,8 @@ def test_a_host_is_as_before_and_its_data_stays(
     spare.ok("provision", "--host", HOST, timeout=900)
     script = tmp_path / "train.py"
     script.write_text("print('done')\n")
-    job = spare.ok("train", "--script", str(script), "--host", HOST, "--gpus", "0").out.strip()
+    words = ("train", "--script", str(script), "--host", HOST, *PROCESS)
+    job = spare.ok(*words).out.strip()
     spare.ok("logs", job, "--follow")
 
     plan = spare.ok("uninstall", "--host", HOST, "--check", "--json").json[0]
@@ -72,7 +74,7 @@ def test_a_running_job_forbids_it_and_a_kept_step_stays(
     spare.ok("provision", "--host", HOST, timeout=900)
     script = tmp_path / "train.py"
     script.write_text("import time\ntime.sleep(600)\n")
-    words = ("train", "--script", str(script), "--host", HOST, "--gpus", "0")
+    words = ("train", "--script", str(script), "--host", HOST, *PROCESS)
     job = spare.ok(*words).out.strip()
     try:
         refused = spare("uninstall", "--host", HOST, "--yes")

@@ -162,13 +162,6 @@ def test_the_inventorys_image_is_taken_as_it_is(look: Look) -> None:
             "--runtime container, or python: in the inventory",
         ),
         (
-            "docker|missing\nhost|python\n",
-            {},
-            BlockedError,
-            "a was never provisioned",
-            "invoke provision --host a",
-        ),
-        (
             "docker|missing\nhost|provisioned\nhost|python\n",
             {},
             UsageError,
@@ -204,12 +197,30 @@ def test_a_host_that_cannot_run_it_says_why(
     assert (machine.closed > 0, probed.states) == (True, {})
 
 
-def test_a_host_that_nobody_provisioned_is_not_chosen_by_itself(look: Look) -> None:
-    bare = "docker|missing\n" + WITH_TORCH
-    with pytest.raises(BlockedError, match="a was never provisioned"):
-        choices(look({"a": Machine(bare)}).candidates, GpuRequest(0))
-    probed = look({"a": Machine(bare)}, runtime="process")
-    assert choices(probed.candidates, GpuRequest(0))[0].name == "a"
+BARE = "docker|missing\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts", "asked", "can_go"),
+    [
+        (BARE + "host|python\n", "a", {}, False),
+        (BARE + WITH_TORCH, "ab", {}, False),
+        (BARE + WITH_TORCH, "a", {}, True),
+        (BARE + WITH_TORCH, "ab", {"runtime": "process"}, True),
+        (USABLE, "ab", {}, True),
+    ],
+)
+def test_hosts_that_nobody_provisioned(
+    look: Look, text: str, hosts: str, asked: dict[str, str], can_go: bool
+) -> None:
+    candidates = look({name: Machine(text) for name in hosts}, **asked).candidates
+    if can_go:
+        assert choices(candidates, GpuRequest(0))[0].name == "a"
+        return
+    named = ",".join(hosts)
+    with pytest.raises(BlockedError, match="never provisioned") as raised:
+        choices(candidates, GpuRequest(0))
+    assert raised.value.remedy == f"invoke provision --host {named}"
 
 
 def test_one_host_that_fails_hides_no_other(look: Look) -> None:
