@@ -171,6 +171,30 @@ def ahead(work: Callable[[], object]) -> None:
     threading.Thread(target=run, daemon=True).start()
 
 
+class Background(Generic[Outcome]):
+    """``work``, begun now in a thread of its own; :meth:`result` waits for what it returns, or
+    raises its error."""
+
+    def __init__(self, work: Callable[[], Outcome]) -> None:
+        self._outcomes: list[Outcome] = []
+        self._error: BaseException | None = None
+        self._work = work
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def result(self) -> Outcome:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._outcomes[0]
+
+    def _run(self) -> None:
+        try:
+            self._outcomes.append(self._work())
+        except BaseException as error:
+            self._error = error
+
+
 def as_rigup_error(error: Exception, host: str) -> RigupError:
     """Any exception as an error of one host; a defect is named as one."""
     if not isinstance(error, RigupError):

@@ -25,7 +25,7 @@ from provisioner.containers.image_supply import (
 from provisioner.errors import BlockedError, CommandFailed, RigupError, UsageError
 from provisioner.facts import GPU, gather
 from provisioner.jobs import agent_over, longest_s
-from provisioner.parallel import Patience, as_rigup_error, until_enough
+from provisioner.parallel import Background, Patience, as_rigup_error, until_enough
 from provisioner.train.placement import Candidate, GpuState, choices
 from provisioner.train.request import AUTO, Request
 from provisioner.transport.base import Transport
@@ -140,9 +140,10 @@ def look_at(host: Host, request: Request) -> HostState:
     transport = SshTransport(host)
     client: AgentClient | None = None
     try:
+        look = Background(lambda: _look(host, transport))
         client = agent_over(transport, host)
         client.on_close = transport.close
-        state = _read(host, transport, client, request)
+        state = _read(host, transport, client, look)
         _choose_runtime(state, request)
         return state
     except BaseException:
@@ -184,19 +185,25 @@ def host_gpus(state: HostState) -> HostGpus:
     )
 
 
-def _read(host: Host, transport: Transport, client: AgentClient, request: Request) -> HostState:
-    sample, jobs = client.sample(), client.jobs()
-    references = [
-        reference for reference in (host.container.image, practice_reference()) if reference
-    ]
-    script = LOOK + look_script()
-    command = Command.sh(script, host.python, *references, timeout_s=LOOK_TIMEOUT_S)
+def _read(
+    host: Host, transport: Transport, client: AgentClient, look: Background[str]
+) -> HostState:
+    jobs, sample = client.jobs(), client.sample()
+    text = look.result()
+    lines = text.splitlines()
+    facts = frozenset(line.removeprefix("host|") for line in lines if line.startswith("host|"))
+    return HostState(host, transport, client, sample, jobs, parse_look(text), facts)
+
+
+def _look(host: Host, transport: Transport) -> str:
+    """What the script printed, while the agent starts."""
+    references = [host.container.image, practice_reference()]
+    words = [reference for reference in references if reference]
+    command = Command.sh(LOOK + look_script(), host.python, *words, timeout_s=LOOK_TIMEOUT_S)
     answer = transport.run(command)
     if not answer.ok:
         raise CommandFailed(answer, host=host.name)
-    lines = answer.text.splitlines()
-    facts = frozenset(line.removeprefix("host|") for line in lines if line.startswith("host|"))
-    return HostState(host, transport, client, sample, jobs, parse_look(answer.text), facts)
+    return answer.text
 
 
 def _choose_runtime(state: HostState, request: Request) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 
-from provisioner.parallel import MAX_AT_ONCE, Patience, ahead, each, until_enough
+import pytest
+
+from provisioner.parallel import MAX_AT_ONCE, Background, Patience, ahead, each, until_enough
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
@@ -107,3 +109,9 @@ def test_nobody_is_waited_for_beyond_the_limit() -> None:
 
 def test_no_items() -> None:
     assert Race("").run("A") == []
+
+
+def test_work_in_the_background_gives_its_result_or_its_error() -> None:
+    assert Background(lambda: 7).result() == 7
+    with pytest.raises(ZeroDivisionError):
+        Background(lambda: 1 // 0).result()
