@@ -54,14 +54,17 @@ class Placement:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What will run, word by word."""
+        """What will run, word by word. Without torch there is no torchrun: a script that needs none
+        is started once, with all its GPUs."""
         request = self.request
+        without_torch = self.supply is None and "torch" not in self.state.facts
+        once = without_torch and request.launcher == launcher.AUTO
         return launcher.command(
             self.host.python if self.supply is None else "python",
             request.script.argument,
             request.arguments,
             gpus=self.choice.gpus,
-            launcher=request.launcher,
+            launcher=launcher.NONE if once else request.launcher,
         )
 
     def close(self) -> None:
@@ -133,7 +136,7 @@ def submit(placement: Placement, tree: CodeTree, note: Note) -> JobRecord:
     UsageError, TransportError, AgentError, RigupError.
     """
     supply, client = placement.supply, placement.client
-    for line in supply.said if supply else ():
+    for line in supply.said if supply and supply.plan else ():
         note(line)
     spec = _job_spec(placement, send_code(client, tree), tree.revision)
     if supply is not None and supply.context is not None:

@@ -159,7 +159,10 @@ def test_several_gpus_mean_torchrun_and_exact_ones_are_asked_for(
     choose: Choose, request_: Request
 ) -> None:
     object.__setattr__(request_, "gpus", GpuRequest(2, (0, 1)))
-    placement, _ = choose(state(wanted=None, python="/opt/python"))
+    host = state(wanted=None, python="/opt/python")
+    placement, _ = choose(host)
+    assert placement.command == ("/opt/python", "train.py", "--lr", "1"), "no torch, no torchrun"
+    host.facts = frozenset({"torch"})
     spec = submit(placement, tree(request_), lambda text: None).spec
     launched = ("/opt/python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
     assert spec.argv == (*launched, "train.py", "--lr", "1")
