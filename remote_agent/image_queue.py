@@ -51,5 +51,9 @@ class ImageQueue:
         self._start(self._store.layout, record.job_id)
 
     def _is_at_work(self, job_id: str) -> bool:
-        with try_lock(self._store.layout.job(job_id).preparer_lock) as free:
-            return not free
+        """Also True for a job that was removed just now: there is nothing more to do."""
+        try:
+            with try_lock(self._store.layout.job(job_id).preparer_lock) as free:
+                return not free
+        except FileNotFoundError:
+            return True

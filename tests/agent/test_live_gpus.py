@@ -142,3 +142,18 @@ def test_a_ready_supervisor_goes_with_its_job(agent_with_gpus, bench, shell, unt
     agent.stop("job-b")
     until(lambda: not processes_with(b"--standby", b"job-b"))
     assert agent.job("job-a").state == RUNNING
+
+
+def test_a_job_gets_exactly_the_gpus_that_it_names(agent_with_gpus, shell, until, finished):
+    agent = agent_with_gpus
+    agent.submit(shell("job-a", "sleep 600", gpus=1, gpu_indices=(1,)))
+    until(lambda: agent.job("job-a").state == RUNNING)
+    assert agent.job("job-a").gpu_ids == (1,)
+    agent.submit(shell("job-b", 'echo "$RIGUP_GPUS"', gpus=2, gpu_indices=(1, 0)))
+    until(lambda: "GPU 1: leased to job-a" in agent.job("job-b").waiting_for)
+    agent.submit(shell("job-c", "true", gpus=1, gpu_indices=(5,)))
+    agent.stop("job-a", grace_s=0)
+    assert finished(agent, "job-b").gpu_ids == (1, 0)
+    assert agent.read_log("job-b", 0).data == b"1,0\n"
+    verdict = finished(agent, "job-c").verdict
+    assert verdict.evidence == "it asks for GPU 5 and the host has 0, 1"

@@ -746,3 +746,13 @@ def test_before_a_reboot_no_preparation_starts_and_one_that_runs_goes_on_telling
         host.dispatcher.round()
     assert waits_for(host) == "pulling x:1"
     assert preparing == []
+
+
+def test_a_job_that_was_removed_just_now_holds_up_nobody(host, preparing):
+    host.submit("job-a", 1, plan=PULLED)
+    record = host.store.record("job-a")
+    host.store.transition("job-a", STOPPED)
+    host.store.remove("job-a")
+    assert host.dispatcher._images.is_prepared_now(record)
+    host.dispatcher._images.prepare(record)
+    assert preparing == []

@@ -35,13 +35,14 @@ class Docker:
 
     def __init__(self):
         self.there, self.labels, self.calls = set(), {}, []
-        self.answers, self.envs, self.inputs = {}, [], []
+        self.answers, self.envs, self.inputs, self.limits = {}, [], [], {}
         self.during = lambda take, look: None
 
     def run(self, words, timeout_s, look, take, stdin=None, env=None):
         look()
         self.calls.append(" ".join(words))
         self.envs.append(env)
+        self.limits[words[0]] = timeout_s
         queued = self.answers.get(words[0])
         if queued:
             return queued.pop(0) if len(queued) > 1 else queued[0]
@@ -149,6 +150,30 @@ def test_progress_is_not_written_all_the_time(host, monkeypatch):
     host.submit(pull=IMAGE)
     host.prepare()
     assert 4 <= len(written) <= 10.0 / NOTE_S + 1
+
+
+def test_every_call_of_docker_has_its_time_limit(host):
+    host.put_context()
+    host.submit(base=BASE, pull=MIRROR, build=DIGEST)
+    host.prepare()
+    hour = 3600.0
+    assert host.docker.limits == {"image": 30.0, "pull": 6 * hour, "tag": 30.0, "build": 2 * hour}
+
+
+def test_a_pull_that_takes_too_long_is_not_begun_again(host):
+    def during(take, look):
+        host.now += 7 * 3600.0
+
+    def too_late(words, *others):
+        answer = host.docker.run(words, *others)
+        return Answer(124, ("docker pull did not end",)) if words[0] == "pull" else answer
+
+    host.docker.during = during
+    host.submit(pull=MIRROR)
+    job = QueuedJob(host.store, "job-a", lambda: host.now, host.sleep)
+    ImagePreparation(host.store, job, HostImages(job, too_late)).run()
+    assert "did not end" in host.store.record("job-a").verdict.evidence
+    assert host.docker.calls.count(f"pull {MIRROR}") == 1
 
 
 def test_a_pull_that_broke_off_is_tried_again(host):

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from remote_agent.protocol.job import CAUSES, FINAL
+from remote_agent.ranks import ACCELERATE, ATTEMPT_FAILED, LAUNCHER_LINE, ROOT_CAUSE, first_failure
 from remote_agent.runtimes.base import Ending
 from remote_agent.verdict import LOG_TAIL, MAX_EVIDENCE, Evidence, judge
 
@@ -93,3 +94,36 @@ def test_a_phrase_is_found_and_shown_wherever_it_stands(begin, end):
     assert "CUDA out of memory. Tried 2 GiB" in verdict.evidence
     assert "cleaning" not in verdict.evidence
     assert "more" not in verdict.evidence
+
+
+SUMMARY = ROOT_CAUSE + b"\n  rank      : 1 (local_rank: 1)\n  exitcode  : 1 (pid: 7)\n"
+CALLED = b"subprocess.CalledProcessError: "
+
+
+@pytest.mark.parametrize("end", [b"", SUMMARY])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"a",
+        b"\n",
+        b"[rank1]: x\n",
+        b"[rank2]:",
+        ROOT_CAUSE,
+        LAUNCHER_LINE,
+        ATTEMPT_FAILED + b"\n",
+        CALLED + b"x\n",
+        TRACEBACK + ACCELERATE + b"\n" + CALLED,
+        b"  rank      : ",
+    ],
+)
+def test_a_launchers_log_is_read_in_time_that_grows_with_its_size_only(unit, end):
+    small, large = (ACCELERATE + (unit * size)[:size] + end for size in SIZES)
+
+    def took(log):
+        began = time.process_time()
+        for _ in range(5):
+            first_failure(log)
+        return time.process_time() - began
+
+    small_s = min(took(small) for _ in range(5))
+    assert min(took(large) for _ in range(5)) < LINEAR * MARGIN * max(small_s, 20e-6)
