@@ -181,7 +181,7 @@ def test_orphans_that_shed_everything_are_found_and_ended(own, tmp_path):
     until(lambda: len(found.pids()) == 4)
     tree = Tree(JOB, cgroup=found)
     assert tree.pids() == sorted(found.pids())
-    assert all(name.startswith("sleep (pid ") for name in tree.described())
+    until(lambda: all(name.startswith("sleep (pid ") for name in tree.described()))
     until(lambda: tree.send(signal.SIGKILL) == 0)
 
 
