@@ -32,6 +32,7 @@ from remote_agent.spec_check import check_spec
 from remote_agent.starter import start_dispatcher, start_recovery, start_supervisor, start_sweep
 from remote_agent.stopping import ask_to_repair, ask_to_stop, stop_running
 from remote_agent.store import JobStore
+from remote_agent.succession import end_other_dispatchers, needs_this_version
 from remote_agent.sweep import discard, jobs_with_leftovers
 from remote_agent.tasks import Answer, Steps, Wait
 from remote_agent.wakeup import wake_dispatcher
@@ -97,6 +98,8 @@ class Operations:
         spec = JobSpec.from_json(_argument(request, "spec", dict))
         check_spec(spec, self._layout)
         record, new = self.store.create(spec, self._boot_id)
+        if new and needs_this_version(spec):
+            end_other_dispatchers(self._layout)
         waits = spec.gpus > 0 or spec.image_plan is not None
         if new and not waits and not reboot_is_due():
             start_supervisor(self._layout, spec.job_id)

@@ -145,6 +145,18 @@ def find_supervisor(job_id: str) -> Optional[Identity]:
     return None
 
 
+def find_dispatchers(state_dir: str, but_of: str) -> List[Identity]:
+    """Dispatchers of ``state_dir``, told by their command lines, except those that were started
+    from the file ``but_of``."""
+    found = []
+    for entry in all_stats():
+        words = _command_line(entry.pid)
+        serves = [b"--state-dir", os.fsencode(state_dir)] in _pairs(words)
+        if b"dispatch" in words and serves and os.fsencode(but_of) not in words:
+            found.append(Identity(entry.pid, entry.start_ticks))
+    return found
+
+
 def _command_line(pid: int) -> List[bytes]:
     try:
         with open("%s/%d/cmdline" % (PROC, pid), "rb") as file:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from remote_agent.processes import find_dispatchers
 from remote_agent.protocol.job import RUNNING
 
 
@@ -157,3 +159,24 @@ def test_a_job_gets_exactly_the_gpus_that_it_names(agent_with_gpus, shell, until
     assert agent.read_log("job-b", 0).data == b"1,0\n"
     verdict = finished(agent, "job-c").verdict
     assert verdict.evidence == "it asks for GPU 5 and the host has 0, 1"
+
+
+def test_a_dispatcher_of_another_version_gets_no_job_that_it_may_not_understand(
+    agent_with_gpus, bench, shell, until
+):
+    agent_with_gpus.submit(shell("job-a", "sleep 600", gpus=2))
+    agent_with_gpus.submit(shell("job-b", "sleep 600", gpus=2))
+    until(lambda: agent_with_gpus.job("job-a").state == RUNNING)
+    root, older = str(bench.state_dir), str(bench.archive)
+    until(lambda: find_dispatchers(root, "-"))
+    assert find_dispatchers(root, older) == []
+    bench.archive = bench.archive.with_name("f" * 64 + ".pyz")
+    shutil.copy(older, bench.archive)
+    agent = bench.connect()
+    agent.submit(shell("job-c", "sleep 600", gpus=1, gpu_indices=(1,)))
+    until(lambda: find_dispatchers(root, older), "one of the version that understands the job")
+    assert find_dispatchers(root, str(bench.archive)) == []
+    agent.stop("job-a", grace_s=0)
+    until(lambda: agent.job("job-b").state == RUNNING)
+    agent.stop("job-b", grace_s=0)
+    until(lambda: agent.job("job-c").gpu_ids == (1,))
