@@ -209,6 +209,9 @@ def _look(host: Host, transport: Transport) -> str:
 def _choose_runtime(state: HostState, request: Request) -> None:
     """Set ``wanted``. Raises RigupError where nothing there can run the job."""
     if request.gpus.needs_gpu and not state.sample.gpus and "nvidia" in state.facts:
+        if not state.is_provisioned:
+            state.is_able = False
+            return
         raise BlockedError(
             "it has an NVIDIA GPU and no driver that answers for it",
             host=state.host.name,

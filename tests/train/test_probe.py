@@ -205,6 +205,7 @@ BARE = "docker|missing\n"
     [
         (BARE + "host|python\n", "a", {}, False),
         (BARE + WITH_TORCH, "ab", {}, False),
+        (BARE + WITH_TORCH + "host|nvidia\n", "a", {}, False),
         (BARE + WITH_TORCH, "a", {}, True),
         (BARE + WITH_TORCH, "ab", {"runtime": "process"}, True),
         (USABLE, "ab", {}, True),
