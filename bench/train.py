@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def first_line_of_job(host: str, script: str) -> tuple[float, str]:
 def first_line_of_raw(host: Host, image: str) -> float:
     words = ("docker", "run", "--rm", "--entrypoint", "python", image, "-c", "print()")
     started = time.monotonic()
-    with subprocess.Popen([*_ssh(host), *words], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([*_ssh(host), shlex.join(words)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         seconds = time.monotonic() - started
@@ -73,7 +74,7 @@ def first_line_of_raw(host: Host, image: str) -> float:
 
 def _ssh(host: Host) -> list[str]:
     words = ["ssh", "-o", "BatchMode=yes", "-o", f"UserKnownHostsFile={known_hosts_file()}"]
-    words += ["-p", str(host.port or 22), "-o", f"HostKeyAlias={host.name}"]
+    words += ["-p", str(host.port or 22)]
     words += ["-i", str(host.identity_file)] if host.identity_file else []
     return [*words, f"{host.user}@{host.address}" if host.user else host.address]
 

@@ -22,10 +22,13 @@ from provisioner.train import launcher
 from provisioner.train.placement import Choice, choices
 from provisioner.train.probe import HostState, Probed, probe
 from provisioner.train.request import Request, new_job_id
-from remote_agent.protocol.job import CONTAINER, PROCESS, JobRecord, JobSpec
+from remote_agent.protocol.job import CONTAINER, PROCESS, QUEUED, JobRecord, JobSpec
 
 SMALL_FILE = 1 << 20
 SEND_ATTEMPTS = 3
+NOTICE_POLLS, NOTICE_POLL_S = 20, 0.25
+RECEIVING = "receiving "
+"""How the reason of a job begins whose image is on its way."""
 
 Note = Callable[[str], None]
 
@@ -175,7 +178,20 @@ def _send_image(placement: Placement, reference: str, record: JobRecord, note: N
     except BaseException:
         _withdraw(placement.client, record.job_id, note)
         raise
-    return placement.client.job(record.job_id)
+    return _seen_by_host(placement.client, record.job_id)
+
+
+def _seen_by_host(
+    client: AgentClient, job_id: str, sleep: Callable[[float], None] = time.sleep
+) -> JobRecord:
+    """The job, once the host has noticed that its image is there, which takes a moment."""
+    record = client.job(job_id)
+    for _ in range(NOTICE_POLLS):
+        if record.state != QUEUED or not record.waiting_for.startswith(RECEIVING):
+            break
+        sleep(NOTICE_POLL_S)
+        record = client.job(job_id)
+    return record
 
 
 def _withdraw(client: AgentClient, job_id: str, note: Note) -> None:
