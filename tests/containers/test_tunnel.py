@@ -18,12 +18,14 @@ from provisioner.containers.tunnel import free_port, tunnel_words
 from provisioner.errors import UsageError
 
 HOLD = """
-import sys
+import signal, sys
 from provisioner.containers import tunnel
+signal.signal(signal.SIGINT, signal.default_int_handler)
 tunnel.tunnel_words = lambda *words: [sys.executable, "-c", "import time; time.sleep(120)"]
 print("ready", flush=True)
 sys.exit(tunnel.run_tunnel("alias", 8888, 8888))
 """
+"""Tests that run in the background inherit from their shell that SIGINT is ignored."""
 
 
 @pytest.fixture(autouse=True)
@@ -69,8 +71,11 @@ def test_no_tunnel_outlives_the_program(ending: signal.Signals) -> None:
         time.sleep(0.02)
     time.sleep(0.2)  # until the child has become the other program
     program.send_signal(ending)
-    program.wait(30)
-    program.stdout.close()
+    try:
+        program.wait(30)
+    finally:
+        program.kill()
+        program.stdout.close()
     while any(os.path.exists(f"/proc/{child}") for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -107,8 +107,9 @@ def test_a_sender_that_is_stopped_leaves_no_job(
 ) -> None:
     remove_images(spare_shell("lab01"))
     before = spare.ok("jobs", "--host", "lab01", "--json").json
+    words = ("train", "--script", "hello.py", "--host", "lab01")
     sender = subprocess.Popen(
-        [*PROGRAM, "train", "--script", "hello.py", "--host", "lab01"],
+        ["env", "--default-signal=INT", *PROGRAM, *words],
         env=spare.env(),
         cwd=project,
         stderr=subprocess.PIPE,
