@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from static_registry import StaticRegistry, serving
 
 from remote_agent.protocol.job import CONTAINER, ImagePlan, JobSpec
 
@@ -317,3 +318,16 @@ def test_a_stop_ends_a_build(agent, contained, until, no_images):
     until(lambda: "step 5 of 5" in agent.job("job-slow").waiting_for)
     assert agent.stop("job-slow").state == "stopped"
     until(lambda: "sleep 600" not in docker("ps", "--no-trunc"), "its container has ended")
+
+
+def test_the_host_pulls_under_another_name(agent, finished, no_images):
+    """The image holds one file that is no program."""
+    with serving(StaticRegistry("amd64")) as registry:
+        source = registry.reference()
+        plan = ImagePlan(pull=source, base=SENT)
+        job = JobSpec("job-pull", "x", ("no-such",), runtime=CONTAINER, image=SENT, image_plan=plan)
+        agent.submit(job)
+        verdict = finished(agent, "job-pull").verdict
+        docker("rmi", source)
+    assert "no-such" in verdict.evidence
+    assert docker("image", "inspect", "--format", "{{.Architecture}}", SENT) == "amd64\n"
