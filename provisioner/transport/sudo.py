@@ -121,8 +121,10 @@ class SudoDialogue:
             self.send(self.password.reveal().encode() + b"\n")
 
     def _refuse_unknown_prompt(self) -> None:
-        """A sudo that displays its argument as it stands: its prompt cannot be told from an echo
-        of the command line, so it gets no password. sudo-rs puts a frame around a prompt."""
+        """A sudo that displays its argument as it stands, at the beginning of a line, and waits: it
+        gets no password, for an echo of the command line shows the argument too (in its middle,
+        where a packet may end). sudo-rs puts a frame around a prompt."""
         argument = re.escape(self.prompt_argument.encode())
-        if not self._asked and re.search(argument + rb"(\] [^\n]{0,80}: ?)?\Z", self._held):
+        displayed = rb"(?m:^)(\[sudo: )?" + argument + rb"(\] [^\n]{0,80}: ?)?\Z"
+        if not self._asked and re.search(displayed, self._held):
             self.problem = "sudo on this host displays its prompt in a form that rigup cannot trust"

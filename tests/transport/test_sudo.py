@@ -265,7 +265,22 @@ def test_the_command_line_displays_neither_prompt_nor_marker() -> None:
     assert SHOWN.marker.rstrip() not in line
 
 
-@pytest.mark.parametrize("frame", ["{}", "[sudo: {}] Password: "])
+@pytest.mark.parametrize("shell", ECHOING_SHELLS, ids=" ".join)
+def test_an_echo_that_is_cut_anywhere_is_no_prompt(bin_dir: Path, shell: tuple[str, ...]) -> None:
+    """The network cuts where it likes."""
+    command = Command.of("cat", sudo=True, stdin=b"own input\n")
+    words = [*shell, SHOWN.wrap(command)]
+    environment = {"PATH": f"{bin_dir}:{os.environ['PATH']}"}
+    done = subprocess.run(words, env=environment, capture_output=True, check=False, input=b"")
+    echo = done.stderr.partition(SHOWN.prompt.encode())[0]
+    assert SHOWN.prompt_argument.encode() in echo or shell == ("sh", "-vc")  # shows nothing
+    for place in range(len(echo) + 1):
+        exchange = Exchange()
+        exchange.hear(echo[:place], echo[place:])
+        assert exchange.dialogue.problem is None, echo[:place]
+
+
+@pytest.mark.parametrize("frame", ["{}", "[sudo: {}] Password: ", "Be careful.\n{}"])
 def test_a_sudo_that_displays_its_argument_as_it_stands_gets_no_password(frame: str) -> None:
     exchange = Exchange()
     exchange.hear(frame.format(exchange.dialogue.prompt_argument).encode())
