@@ -14,7 +14,7 @@ from inventory import Host
 from provisioner import mirrors
 from provisioner.agent.client import AgentClient
 from provisioner.containers.image_supply import Supply, plan_supply
-from provisioner.containers.shipping import send_image
+from provisioner.containers.shipping import image_id, send_image
 from provisioner.errors import ConnectionLost, RigupError
 from provisioner.jobs import remember
 from provisioner.sync import CodeTree
@@ -167,18 +167,26 @@ def send_code(client: AgentClient, tree: CodeTree) -> str:
 def _send_image(placement: Placement, reference: str, record: JobRecord, note: Note) -> JobRecord:
     arriving = f"{placement.host.state_dir.removeprefix('~/')}/jobs/{record.job_id}/arriving"
     try:
-        for attempt in range(1, SEND_ATTEMPTS + 1):
-            try:
-                send_image(placement.state.transport, reference, note, arriving)
-                break
-            except ConnectionLost as error:
-                if attempt == SEND_ATTEMPTS:
-                    raise
-                note(f"{placement.host.name}: {error.message}; sending it again")
+        _send_patiently(placement, reference, arriving, note)
     except BaseException:
         _withdraw(placement.client, record.job_id, note)
         raise
     return _seen_by_host(placement.client, record.job_id)
+
+
+def _send_patiently(placement: Placement, reference: str, arriving: str, note: Note) -> None:
+    """A host that has all bytes completes the image although the link broke then."""
+    transport = placement.state.transport
+    for attempt in range(1, SEND_ATTEMPTS + 1):
+        try:
+            send_image(transport, reference, note, arriving)
+            return
+        except ConnectionLost as error:
+            if attempt == SEND_ATTEMPTS:
+                raise
+            if image_id(transport, reference) is not None:
+                return
+            note(f"{placement.host.name}: {error.message}; sending it again")
 
 
 def _seen_by_host(

@@ -193,7 +193,9 @@ class TestSending:
             if fate is not None:
                 raise fate
 
+        self.there: str | None = None
         monkeypatch.setattr(module, "send_image", send)
+        monkeypatch.setattr(module, "image_id", lambda transport, reference: self.there)
         supply = Supply("img", ARRIVES, None, "img", 100, ("img is sent from here",))
         self.place, _ = choose(state(state_dir="/scratch/rigup"), supplies={"a": supply})
         self.noted: list[str] = []
@@ -210,6 +212,17 @@ class TestSending:
         assert self.submit().state == "running"
         assert len(self.sent) == 2
         assert self.noted[-1] == "a: lost; sending it again"
+
+    def test_a_link_that_broke_after_the_last_byte_costs_nothing(self) -> None:
+        self.fates, self.there = [ConnectionLost("lost", host="a")], "sha256:1"
+        assert self.submit().state == "running"
+        assert len(self.sent) == 1
+
+    def test_a_link_that_always_breaks_is_an_error(self) -> None:
+        self.fates = [ConnectionLost("lost", host="a") for _ in range(9)]
+        with pytest.raises(ConnectionLost):
+            self.submit()
+        assert len(self.sent) == 3
 
     @pytest.mark.parametrize("fate", [RigupError("no space left"), KeyboardInterrupt()])
     def test_no_job_is_left_behind_whose_image_will_never_come(self, fate: BaseException) -> None:
