@@ -360,7 +360,7 @@ def train(
     with closing(submission.place(hosts, request, terminal.note, only_plan=dry_run)) as place:
         if dry_run:
             print(train_view.dry_run(place, tree, as_json=json))
-            terminal.note("nothing was sent or started (--dry-run)")
+            terminal.note("no code and no image was sent, no job started (--dry-run)")
             return ExitCode.DONE
         terminal.note(show_code.summary(tree))
         record = submission.submit(place, tree, terminal.note)
@@ -369,7 +369,9 @@ def train(
         else:
             print(record.job_id, flush=True)
             terminal.note(train_view.started(place, record))
-        return _follow(place.host, record.job_id, 0, first=place.client) if follow else 0
+        if follow:
+            return _follow(place.host, record.job_id, 0, first=place.client)
+        return ExitCode.FAILED if record.state in ("failed", "lost") else ExitCode.DONE
 
 
 @command(help={**HOSTS_HELP, **JSON_HELP})

@@ -176,9 +176,13 @@ def _duration(record: JobRecord) -> str:
 
 
 def _without_secrets(record: JobRecord) -> dict[str, Any]:
-    """Environment variables may hold tokens: their names show, their values never."""
+    """Environment variables may hold tokens, and a build's arguments a proxy's password: their
+    names show, their values never."""
     data = record.to_json()
     data["spec"]["env"] = dict.fromkeys(record.spec.env, MASK)
+    if record.spec.image_plan is not None:
+        names = record.spec.image_plan.build_args
+        data["spec"]["image_plan"]["build_args"] = dict.fromkeys(names, MASK)
     return data
 
 

@@ -501,7 +501,7 @@ class TestDryRun:
         for text in shown:
             assert text in done.out
         assert "hunter2" not in done.out + done.err
-        assert "nothing was sent or started" in done.err
+        assert "no job started (--dry-run)" in done.err
         assert places[0].closed
 
     def test_as_json(self, rigup: Command, places: list[Place]) -> None:

@@ -89,7 +89,7 @@ def read_line(words: Sequence[str]) -> LauncherLine | None:
     while rest and rest[0].startswith("-"):
         name, value, rest = _next_option(rest)
         if name in PROCESS_OPTIONS:
-            gpus = "all" if value in ALL_GPUS else value
+            gpus = _processes(name, value)
         elif name == USE_ENV and launcher == OLD_LAUNCH:
             launcher = TORCHRUN
         elif name in ONE_HOST and value != ONE_HOST[name]:
@@ -102,12 +102,21 @@ def read_line(words: Sequence[str]) -> LauncherLine | None:
     return LauncherLine(launcher, rest[0], tuple(rest[1:]), gpus)
 
 
+def _processes(name: str, value: str) -> str:
+    if value in ALL_GPUS:
+        return "all"
+    if value.isascii() and value.isdigit():
+        return value
+    raise UsageError(f"--{name} {value}: expected a number or {' or '.join(ALL_GPUS)}")
+
+
 def _split_launcher(words: Sequence[str]) -> tuple[str | None, list[str]]:
     rest = list(words)
     if len(rest) > 2 and PurePath(rest[0]).name.startswith("python") and rest[1] == "-m":
         return MODULES.get(rest[2]), rest[3:]
     for program, launcher in PROGRAMS.items():
-        if tuple(rest[: len(program)]) == program:
+        named = [PurePath(word).name for word in rest[:1]] + rest[1 : len(program)]
+        if tuple(named) == program:
             return launcher, rest[len(program) :]
     return None, rest
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provisioner.errors import BlockedError, ExitCode, RigupError, TransportError, UsageError
+from provisioner.text import one_line
 
 ALL = "all"
 Rank = tuple[int, ...]
@@ -18,12 +19,14 @@ MEMORY = re.compile(r"([0-9]{1,5}(?:\.[0-9]{1,3})?) ?(g|gb|gib)?", re.IGNORECASE
 @dataclass(frozen=True)
 class GpuState:
     """One GPU as the choice sees it. ``free``: nobody leased it and nobody computes on it now.
-    ``memory_bytes`` is None where the driver does not tell it."""
+    ``memory_bytes`` is None where the driver does not tell it. ``problem``: why no job can have it
+    at all, "" where one can."""
 
     index: int
     name: str
     memory_bytes: int | None
     free: bool
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,21 +116,19 @@ def read_memory(text: str | None) -> int:
     return int(float(match.group(1)) * unit)
 
 
-def choose(candidates: Sequence[Candidate], asked: GpuRequest) -> Choice:
-    """The first of :func:`choices`."""
-    return choices(candidates, asked)[0]
-
-
-def choices(candidates: Sequence[Candidate], asked: GpuRequest) -> list[Choice]:
+def choices(
+    candidates: Sequence[Candidate], asked: GpuRequest, *, only: bool = False
+) -> list[Choice]:
     """The hosts that can take the job, with the one first where it starts soonest.
 
     Hosts with enough free GPUs come first: among them one that has the image, then the one with
-    most free GPUs, then the inventory's order. Where all are busy: the shortest queue. Never empty:
-    raises RigupError that names every host with the reason why it cannot take the job.
+    most free GPUs, then the inventory's order. Where all are busy: the shortest queue. ``only``: no
+    other host was asked for, so this one trains on its CPU where nobody asked for GPUs. Never
+    empty: raises RigupError that names every host with the reason why it cannot take the job.
     """
     able = _able(candidates)
     try:
-        ranked = _ranked(_provisioned(able), asked, only=len(candidates) == 1)
+        ranked = _ranked(_provisioned(able), asked, only=only)
     except RigupError as error:
         error.message = "\n".join([error.message, *_reasons(candidates)])
         raise
@@ -144,7 +145,9 @@ def _ranked(
 
 
 def _reasons(candidates: Sequence[Candidate]) -> list[str]:
-    return [f"{one.name}: {one.error.message}" for one in candidates if one.error is not None]
+    return [
+        f"{one.name}: {one_line(one.error.message)}" for one in candidates if one.error is not None
+    ]
 
 
 def _able(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -189,7 +192,6 @@ def _rank_for_cpu(position: int, candidate: Candidate) -> tuple[Rank, Choice]:
 
 
 def _fitting(candidates: Sequence[Candidate], asked: GpuRequest, *, only: bool) -> list[Candidate]:
-    """``only``: there is one host, which trains on its CPU where nobody asked for GPUs."""
     if not any(candidate.gpus for candidate in candidates):
         if only and asked == GpuRequest():
             return list(candidates)
@@ -212,6 +214,10 @@ def _suits(candidate: Candidate, asked: GpuRequest) -> bool:
 
 
 def _suitable(candidate: Candidate, asked: GpuRequest) -> list[GpuState]:
+    return [gpu for gpu in _matching(candidate, asked) if not gpu.problem]
+
+
+def _matching(candidate: Candidate, asked: GpuRequest) -> list[GpuState]:
     return [
         gpu
         for gpu in candidate.gpus
@@ -222,7 +228,7 @@ def _suitable(candidate: Candidate, asked: GpuRequest) -> list[GpuState]:
 
 def _needed(candidate: Candidate, asked: GpuRequest) -> int:
     if asked.count == ALL:
-        return len(candidate.gpus)
+        return len(_suitable(candidate, asked))
     return 1 if asked.count is None else int(asked.count)
 
 
@@ -241,14 +247,13 @@ def _rank(position: int, candidate: Candidate, asked: GpuRequest) -> tuple[Rank,
     else:
         reason = f"all are busy; on {candidate.name} {_ahead(candidate.jobs_ahead)}"
         rank = (1, candidate.jobs_ahead, -free, position)
-    indices = asked.indices or _exactly(candidate, suitable, needed)
+    all_match = len(_matching(candidate, asked)) == len(candidate.gpus)
+    indices = asked.indices or (() if all_match else _exactly(suitable, needed))
     return rank, Choice(candidate.name, needed, rank[0] == 1, reason, indices)
 
 
-def _exactly(candidate: Candidate, suitable: Sequence[GpuState], needed: int) -> tuple[int, ...]:
+def _exactly(suitable: Sequence[GpuState], needed: int) -> tuple[int, ...]:
     """On a host with other GPUs besides, those that suit: free ones first."""
-    if len(suitable) == len(candidate.gpus):
-        return ()
     ranked = sorted(suitable, key=lambda gpu: (not gpu.free, gpu.index))
     return tuple(sorted(gpu.index for gpu in ranked[:needed]))
 
@@ -276,4 +281,8 @@ def _described(candidate: Candidate) -> str:
     for gpu in candidate.gpus:
         size = f" {gpu.memory_bytes / GIB:.0f} GiB" if gpu.memory_bytes else ""
         counts[gpu.name + size] = counts.get(gpu.name + size, 0) + 1
-    return ", ".join(f"{count} x {name}" for name, count in counts.items()) or "no GPU"
+    parts = [f"{count} x {name}" for name, count in counts.items()]
+    parts += [
+        f"GPU {gpu.index} cannot be used: {gpu.problem}" for gpu in candidate.gpus if gpu.problem
+    ]
+    return one_line(", ".join(parts)) or "no GPU"

@@ -35,7 +35,10 @@ from remote_agent.protocol.sample import GpuSample, Sample
 
 LATECOMERS_S = 1.5
 """Once a host is known on which the job starts at once, the others get so much longer."""
-LOOK_TIMEOUT_S = 30.0
+LOOK_TIMEOUT_S = 65.0
+"""The script's own limits add up to a minute."""
+LOOK_BYTES = 2 << 20
+"""Some 20,000 images."""
 SHARED_PROGRAMS = ("nvidia-cuda-mps",)
 """As ``SERVICES`` in ``remote_agent/waiting.py``: on the GPU, and in nobody's way."""
 
@@ -85,13 +88,23 @@ class HostState:
     def close(self) -> None:
         self.client.close()
 
+    def reconnect(self) -> None:
+        """A new session with the agent in place of one whose link broke. Raises RigupError."""
+        self.client.on_close = None
+        with suppress(RigupError):
+            self.client.close()
+        self.client = agent_over(self.transport, self.host)
+        self.client.on_close = self.transport.close
+
 
 @dataclass
 class Probed:
-    """The candidates in the hosts' order, and the connections of those that answered."""
+    """The candidates in the hosts' order, and the connections of those that answered. ``late``:
+    hosts that were not waited for."""
 
     candidates: tuple[Candidate, ...]
     states: dict[str, HostState] = field(default_factory=dict)
+    late: tuple[Host, ...] = ()
 
     def close(self, but: str | None = None) -> None:
         for name, state in self.states.items():
@@ -100,19 +113,27 @@ class Probed:
                     state.close()
 
 
-def probe(hosts: Sequence[Host], request: Request) -> Probed:
-    """Ask all hosts. Never raises a host's error: its candidate carries it."""
+def probe(
+    hosts: Sequence[Host], request: Request, *, only: bool = False, waits_for_all: bool = False
+) -> Probed:
+    """Ask all hosts. Never raises a host's error: its candidate carries it.
+
+    ``only``: see :func:`~provisioner.train.placement.choices`. ``waits_for_all``: else no longer
+    than it takes to know a host on which the job starts at once, and LATECOMERS_S.
+    """
 
     def work(host: Host) -> tuple[Candidate, HostState | None]:
         try:
             state = look_at(host, request)
-            return candidate_of(state, request, only=len(hosts) == 1), state
+            return candidate_of(state, request, only=only), state
         except Exception as error:
             return Candidate(host.name, error=as_rigup_error(error, host.name)), None
 
     def is_enough(done: Sequence[tuple[Candidate, HostState | None]]) -> bool:
+        if waits_for_all:
+            return False
         with suppress(RigupError):
-            best = choices([candidate for candidate, _ in done], request.gpus)[0]
+            best = choices([candidate for candidate, _ in done], request.gpus, only=only)[0]
             return not best.waits
         return False
 
@@ -132,7 +153,8 @@ def probe(hosts: Sequence[Host], request: Request) -> Probed:
         for host, outcome in zip(hosts, outcomes, strict=True)
         if outcome is not None and outcome[1] is not None
     }
-    return Probed(candidates, states)
+    late = [host for host, one in zip(hosts, outcomes, strict=True) if one is None]
+    return Probed(candidates, states, tuple(late))
 
 
 def look_at(host: Host, request: Request) -> HostState:
@@ -140,6 +162,7 @@ def look_at(host: Host, request: Request) -> HostState:
     transport = SshTransport(host)
     client: AgentClient | None = None
     try:
+        transport.connect()
         look = Background(lambda: _look(host, transport))
         client = agent_over(transport, host)
         client.on_close = transport.close
@@ -199,7 +222,13 @@ def _look(host: Host, transport: Transport) -> str:
     """What the script printed, while the agent starts."""
     references = [host.container.image, practice_reference()]
     words = [reference for reference in references if reference]
-    command = Command.sh(LOOK + look_script(), host.python, *words, timeout_s=LOOK_TIMEOUT_S)
+    command = Command.sh(
+        LOOK + look_script(),
+        host.python,
+        *words,
+        timeout_s=LOOK_TIMEOUT_S,
+        max_output_bytes=LOOK_BYTES,
+    )
     answer = transport.run(command)
     if not answer.ok:
         raise CommandFailed(answer, host=host.name)
@@ -262,14 +291,13 @@ def _torch_is_missing(state: HostState) -> RigupError:
 
 
 def _gpu_state(gpu: GpuSample) -> GpuState:
-    return GpuState(gpu.index, gpu.name, gpu.memory_total, _is_free(gpu))
-
-
-def _is_free(gpu: GpuSample) -> bool:
     """As far as can be seen from here; the host's own queue decides."""
-    usable = gpu.error is None and not gpu.mig_enabled and gpu.processes_known
+    problem = gpu.error or ("split into MIG instances" if gpu.mig_enabled else "")
+    if not problem and not gpu.processes_known:
+        problem = "the driver does not tell its processes"
     computing = [one for one in gpu.processes if one.name not in SHARED_PROGRAMS]
-    return usable and gpu.job_id is None and not computing
+    is_free = not problem and gpu.job_id is None and not computing
+    return GpuState(gpu.index, gpu.name, gpu.memory_total, is_free, problem)
 
 
 def _late(host: Host) -> RigupError:

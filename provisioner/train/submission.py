@@ -6,18 +6,20 @@ import getpass
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from inventory import Host
 from provisioner import mirrors
 from provisioner.agent.client import AgentClient
+from provisioner.agent.patient import LOST
 from provisioner.containers.image_supply import Supply, plan_supply
 from provisioner.containers.shipping import image_id, send_image
 from provisioner.errors import ConnectionLost, RigupError
 from provisioner.jobs import remember
 from provisioner.sync import CodeTree
+from provisioner.text import one_line
 from provisioner.train import launcher
 from provisioner.train.placement import Choice, choices
 from provisioner.train.probe import HostState, Probed, probe
@@ -27,7 +29,7 @@ from remote_agent.protocol.job import CONTAINER, PROCESS, QUEUED, JobRecord, Job
 SMALL_FILE = 1 << 20
 SEND_ATTEMPTS = 3
 NOTICE_POLLS, NOTICE_POLL_S = 20, 0.25
-RECEIVING = "receiving "
+ARRIVING = ("receiving ", "unpacking ")
 """How the reason of a job begins whose image is on its way."""
 
 Note = Callable[[str], None]
@@ -83,39 +85,60 @@ def place(
     the best host, the next one is tried. ``only_plan``: no image is made here for it. Raises
     RigupError, the only host's own where there is one.
     """
-    probed = probe(hosts, request)
+    only = len(hosts) == 1
+    probed = probe(hosts, request, only=only)
     try:
-        placement = _first_possible(probed, request, note, only_plan)
-    except BaseException:
-        probed.close()
-        raise
+        placement = _first_possible(probed, request, note, only_plan, only)
+    except RigupError as error:
+        if not probed.late:
+            raise
+        note(one_line(f"{error.host or hosts[0].name}: {error.message}; asking the slower hosts"))
+        probed = probe(probed.late, request, waits_for_all=True)
+        if not probed.states:
+            raise
+        placement = _first_possible(probed, request, note, only_plan, only)
     probed.close(but=placement.host.name)
-    if len(hosts) > 1:
+    if not only:
         note(f"{placement.host.name}: {placement.choice.reason}")
-        for name, reason in _left_aside(probed):
-            note(f"{name}: left aside: {reason}")
+        for one in probed.candidates:
+            if one.error is not None:
+                note(one_line(f"{one.name}: left aside: {one.error.message}"))
     elif placement.choice.waits:
         note(f"{placement.host.name}: {placement.choice.reason}")
     return placement
 
 
-def _left_aside(probed: Probed) -> list[tuple[str, str]]:
-    return [(one.name, one.error.message) for one in probed.candidates if one.error is not None]
+def _first_possible(
+    probed: Probed, request: Request, note: Note, only_plan: bool, only: bool
+) -> Placement:
+    try:
+        ranked = choices(probed.candidates, request.gpus, only=only)
+        for choice in ranked[:-1]:
+            with _noted(choice.name, note):
+                return _possible(probed, choice, request, note, only_plan)
+        return _possible(probed, ranked[-1], request, note, only_plan)
+    except BaseException:
+        probed.close()
+        raise
 
 
-def _first_possible(probed: Probed, request: Request, note: Note, only_plan: bool) -> Placement:
-    ranked = choices(probed.candidates, request.gpus)
-    for number, choice in enumerate(ranked):
-        state = probed.states[choice.name]
-        try:
-            placement = Placement(state, choice, request, _supply(state, note, only_plan))
-            placement.command  # noqa: B018 (a launcher that cannot start the script is refused)
-            return placement
-        except RigupError as error:
-            if number + 1 == len(ranked):
-                raise
-            note(f"{choice.name}: {error.message}; trying {ranked[number + 1].name}")
-    raise AssertionError("there is always a choice")
+@contextmanager
+def _noted(name: str, note: Note) -> Iterator[None]:
+    """An error is told, and the next host is tried."""
+    try:
+        yield
+    except RigupError as error:
+        note(one_line(f"{name}: {error.message}; trying another host"))
+
+
+def _possible(
+    probed: Probed, choice: Choice, request: Request, note: Note, only_plan: bool
+) -> Placement:
+    """Raises RigupError where the image cannot be had, or the launcher cannot start the script."""
+    state = probed.states[choice.name]
+    placement = Placement(state, choice, request, _supply(state, note, only_plan))
+    placement.command  # noqa: B018
+    return placement
 
 
 def _supply(state: HostState, note: Note, only_plan: bool) -> Supply | None:
@@ -169,45 +192,57 @@ def _send_image(placement: Placement, reference: str, record: JobRecord, note: N
     try:
         _send_patiently(placement, reference, arriving, note)
     except BaseException:
-        _withdraw(placement.client, record.job_id, note)
+        _withdraw(placement, record.job_id, note)
         raise
-    return _seen_by_host(placement.client, record.job_id)
+    return _seen_by_host(placement, record)
 
 
 def _send_patiently(placement: Placement, reference: str, arriving: str, note: Note) -> None:
     """A host that has all bytes completes the image although the link broke then."""
-    transport = placement.state.transport
+    state = placement.state
     for attempt in range(1, SEND_ATTEMPTS + 1):
         try:
-            send_image(transport, reference, note, arriving)
+            send_image(state.transport, reference, note, arriving)
             return
         except ConnectionLost as error:
             if attempt == SEND_ATTEMPTS:
                 raise
-            if image_id(transport, reference) is not None:
+            note(one_line(f"{placement.host.name}: {error.message}; connecting again"))
+            state.reconnect()
+            if image_id(state.transport, reference) is not None:
                 return
-            note(f"{placement.host.name}: {error.message}; sending it again")
 
 
 def _seen_by_host(
-    client: AgentClient, job_id: str, sleep: Callable[[float], None] = time.sleep
+    placement: Placement, record: JobRecord, sleep: Callable[[float], None] = time.sleep
 ) -> JobRecord:
-    """The job, once the host has noticed that its image is there, which takes a moment."""
-    record = client.job(job_id)
-    for _ in range(NOTICE_POLLS):
-        if record.state != QUEUED or not record.waiting_for.startswith(RECEIVING):
-            break
-        sleep(NOTICE_POLL_S)
-        record = client.job(job_id)
+    """The job, once the host has noticed that its image is there, which takes a moment. As it was
+    where the link breaks now: the host needs us no more."""
+    with suppress(*LOST):
+        for _ in range(NOTICE_POLLS):
+            record = placement.client.job(record.job_id)
+            if record.state != QUEUED or not record.waiting_for.startswith(ARRIVING):
+                break
+            sleep(NOTICE_POLL_S)
     return record
 
 
-def _withdraw(client: AgentClient, job_id: str, note: Note) -> None:
+def _withdraw(placement: Placement, job_id: str, note: Note) -> None:
     """A job whose image will never come."""
-    with suppress(RigupError):
-        client.stop(job_id, grace_s=0)
-        client.remove(job_id)
-        note(f"{job_id} was withdrawn")
+    for attempt in (1, 2):
+        try:
+            placement.client.stop(job_id, grace_s=0)
+            placement.client.remove(job_id)
+        except LOST:
+            if attempt == 1:
+                with suppress(RigupError):
+                    placement.state.reconnect()
+        except RigupError:
+            break
+        else:
+            note(f"{job_id} was withdrawn")
+            return
+    note(f"{job_id} could not be withdrawn; end it: invoke stop {job_id}")
 
 
 def _job_spec(placement: Placement, snapshot: str, revision: str | None) -> JobSpec:

@@ -39,7 +39,7 @@ def started(place: Placement, record: JobRecord) -> str:
     state = record.state
     if state == QUEUED and record.waiting_for:
         state += f" ({show.waiting(record.waiting_for)})"
-    return (
+    return one_line(
         f"{record.spec.runtime} job {state} on {place.host.name}; "
         f"follow it: invoke logs {record.job_id} --follow"
     )

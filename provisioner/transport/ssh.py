@@ -95,6 +95,10 @@ class SshTransport:
     def get(self, path: PurePosixPath) -> bytes:
         return self._check(self.run(get_command(path))).stdout
 
+    def connect(self) -> None:
+        """Open the connection now, where it is not open. Raises TransportError or BlockedError."""
+        self._transport()
+
     def open_session(self, command: Command) -> Session:
         channel = self._channel()
         patience_s = min(BEGIN_TIMEOUT_S, self._host.command_timeout_s)

@@ -16,7 +16,7 @@ from provisioner.errors import ConnectError, HostKeyChanged, StepFailed
 from provisioner.report import HostReport, StepReport
 from provisioner.text import LINE_LIMIT, printable
 from provisioner.verify import Proof
-from remote_agent.protocol.job import JobRecord, JobSpec, Verdict
+from remote_agent.protocol.job import ImagePlan, JobRecord, JobSpec, Verdict
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07red\x9b31m\u202eevil\r\nnext\tcolumn\x00"
 STEPS = (
@@ -225,3 +225,11 @@ def test_values_of_environment_variables_never_show() -> None:
     text = show.as_json({"job": JobRecord(spec, "running", 0.0)})
     assert "supersecret" not in text
     assert "HF_TOKEN" in text
+
+
+def test_arguments_of_a_build_are_not_shown() -> None:
+    plan = ImagePlan(pull="a:1", build_args={"HTTP_PROXY": "http://ann:hunter2@proxy"})
+    spec = JobSpec(job_id="train-1", name="train", argv=("x",), image_plan=plan)
+    text = show.as_json(JobRecord(spec, "queued", 1.0))
+    assert "HTTP_PROXY" in text
+    assert "hunter2" not in text

@@ -78,6 +78,8 @@ def test_a_launcher_that_cannot_start_the_script_is_refused(
             "python -m torch.distributed.launch --nproc_per_node=2 train.py",
             LauncherLine("torch.distributed.launch", "train.py", (), "2"),
         ),
+        ("venv/bin/torchrun train.py", LauncherLine("torchrun", "train.py", (), None)),
+        ("./accelerate launch train.py", LauncherLine("accelerate", "train.py", (), None)),
         ("torchrun train.py", LauncherLine("torchrun", "train.py", (), None)),
     ],
 )
@@ -97,6 +99,8 @@ def test_other_lines_are_not_touched(line: str) -> None:
         ("torchrun --nproc_per_node=4", "no script"),
         ("torchrun --max_restarts=3 train.py", "max_restarts"),
         ("torchrun --nproc_per_node", "needs a value"),
+        ("torchrun --nproc_per_node=0,1 train.py", "expected a number or gpu or auto"),
+        ("torchrun --nproc_per_node ² train.py", "expected a number"),
     ],
 )
 def test_a_line_that_cannot_be_kept_is_refused(line: str, named: str) -> None:

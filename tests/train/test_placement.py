@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from provisioner.errors import BlockedError, ConnectError, RigupError, UsageError
 from provisioner.train.placement import (
     GIB,
     Candidate,
+    Choice,
     GpuRequest,
     GpuState,
     choices,
-    choose,
     read_gpus,
     read_memory,
     read_request,
 )
+
+
+def choose(hosts: Sequence[Candidate], asked: GpuRequest) -> Choice:
+    return choices(hosts, asked, only=len(hosts) == 1)[0]
 
 
 def host(name: str, free: str = "", **rest: object) -> Candidate:
@@ -104,6 +110,34 @@ def test_a_job_of_a_type_gets_only_such_gpus() -> None:
 def test_a_refusal_names_the_hosts_that_were_not_asked() -> None:
     with pytest.raises(UsageError, match=r"no GPU on a\nb: no route"):
         choose([host("a"), unreachable("b")], GpuRequest())
+
+
+def broken(name: str, free: str) -> Candidate:
+    """``free``: as of :func:`host`; all GPUs but the free ones are broken."""
+    gpus = tuple(
+        GpuState(index, "NVIDIA H100", 80 * GIB, mark == ".", "" if mark == "." else "it is lost")
+        for index, mark in enumerate(free)
+    )
+    return Candidate(name, gpus)
+
+
+def test_gpus_that_no_job_can_have_are_none() -> None:
+    assert choose([broken("a", "xx"), host("b", "x", jobs_ahead=1)], GpuRequest()).name == "b"
+    assert choose([broken("a", ".x.")], GpuRequest("all")).gpus == 2
+    assert choose([broken("a", ".x.")], GpuRequest(2)).indices == (), "the host leaves it out"
+    with pytest.raises(UsageError, match="GPU 1 cannot be used: it is lost"):
+        choose([broken("a", ".x")], GpuRequest(2))
+
+
+def test_what_a_host_says_begins_no_line() -> None:
+    lie = RigupError("busy\nhonest: its disk is on fire", host="a")
+    with pytest.raises(RigupError) as raised:
+        choices([Candidate("a", error=lie), unreachable("b")], GpuRequest())
+    assert "a: busy honest: its disk is on fire\n" in raised.value.message
+    forged = Candidate("a", (GpuState(0, "H100\nb: x", 1, True),))
+    with pytest.raises(UsageError) as raised:
+        choices([forged], GpuRequest(2))
+    assert "\n" not in raised.value.message
 
 
 def test_all_hosts_in_the_order_in_which_they_are_tried() -> None:

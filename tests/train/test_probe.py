@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,9 @@ class Machine:
         self.on_close: Callable[[], None] | None = None
         self.commands: list[Command] = []
 
+    def connect(self) -> None:
+        return
+
     def sample(self) -> Sample:
         if self.error is not None:
             raise self.error
@@ -84,7 +88,8 @@ def look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., modul
         monkeypatch.setattr(module, "SshTransport", lambda host: machines[host.name])
         monkeypatch.setattr(module, "agent_over", lambda transport, host: transport)
         hosts = [Host(name, name, **(settings or {})) for name in machines]
-        return probe(hosts, Request(Script(path, tmp_path, tmp_path), **asked))
+        request = Request(Script(path, tmp_path, tmp_path), **asked)
+        return probe(hosts, request, only=len(hosts) == 1)
 
     return run
 
@@ -111,6 +116,7 @@ def test_gpus_count_as_free_only_where_nobody_is_on_them(look: Look) -> None:
     ]
     [candidate] = look({"a": Machine(gpus=gpus)}).candidates
     assert [one.index for one in candidate.gpus if one.free] == [0, 6]
+    assert [one.index for one in candidate.gpus if one.problem] == [3, 4, 5]
 
 
 def test_jobs_ahead_are_those_that_want_gpus(look: Look) -> None:
@@ -265,3 +271,46 @@ def test_has_image_depends_on_what_docker_listed(look: Look) -> None:
     assert not state.has_image
     present = DockerLook(usable=True, images=frozenset({PRACTICE}))
     assert replace(state, docker=present).has_image
+
+
+class TestTheFirstAnswerIsNotAlwaysEnough:
+    """One host answers at once; the other one answers when the first was looked at."""
+
+    @pytest.fixture(autouse=True)
+    def hurry(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "LATECOMERS_S", 0.05)
+
+    def ask(self, look: Look, first: Machine, **asked: Any) -> module.Probed:
+        may_answer = threading.Event()
+
+        class Late(Machine):
+            def jobs(self) -> tuple[JobRecord, ...]:
+                assert may_answer.wait(1.5) or True
+                return super().jobs()
+
+        machines = {"first": first, "late": Late(gpus=[gpu()])}
+        return look(machines, **asked)
+
+    def test_a_free_gpu_is(self, look: Look) -> None:
+        probed = self.ask(look, Machine(gpus=[gpu()]))
+        assert (list(probed.states), [one.name for one in probed.late]) == (["first"], ["late"])
+
+    def test_a_host_without_gpu_is_not(self, look: Look) -> None:
+        probed = self.ask(look, Machine(USABLE + WITH_TORCH))
+        assert (list(probed.states), probed.late) == (["first", "late"], ())
+        assert choices(probed.candidates, GpuRequest())[0].name == "late"
+
+    def test_a_busy_host_is_not(self, look: Look) -> None:
+        probed = self.ask(look, Machine(gpus=[gpu(job_id="job-1")], jobs=[job("running")]))
+        assert choices(probed.candidates, GpuRequest())[0].name == "late"
+
+
+def test_a_broken_link_gets_a_new_session(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine(gpus=[gpu()])
+    state = look({"a": machine}).states["a"]
+    again = Machine()
+    monkeypatch.setattr(module, "agent_over", lambda transport, host: again)
+    state.reconnect()
+    assert (machine.closed, machine.on_close) == (1, None), "the connection itself stays"
+    assert state.client is again
+    assert again.on_close is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,24 @@ Choose = Callable[..., tuple[Placement, list[str]]]
 def choose(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Choose:
     """``place`` among hosts with two free GPUs each, and what was noted."""
 
-    def run(*states: HostState, supplies: dict[str, Any] | None = None, **rest: Any) -> Any:
+    def run(
+        *states: HostState,
+        supplies: dict[str, Any] | None = None,
+        late: tuple[HostState, ...] = (),
+        **rest: Any,
+    ) -> Any:
         free = tuple(GpuState(index, "H100", 1, True) for index in range(2))
         candidates = [Candidate(one.host.name, free, **rest) for one in states]
         probed = Probed(tuple(candidates), {one.host.name: one for one in states})
-        monkeypatch.setattr(module, "probe", lambda hosts, request: probed)
+        known = {one.host.name: one for one in late}
+
+        def ask(hosts: Any, request: Request, **options: Any) -> Probed:
+            if not options.get("waits_for_all"):
+                return replace(probed, late=tuple(one.host for one in late))
+            again = tuple(Candidate(one.host.name, free) for one in late)
+            return Probed(again, known)
+
+        monkeypatch.setattr(module, "probe", ask)
 
         def plan(host: Host, *others: Any, **options: Any) -> Supply:
             found = (supplies or {}).get(host.name, Supply("img"))
@@ -109,7 +123,7 @@ def choose(monkeypatch: pytest.MonkeyPatch, request_: Request) -> Choose:
 
         monkeypatch.setattr(module, "plan_supply", plan)
         noted: list[str] = []
-        return place([one.host for one in states], request_, noted.append), noted
+        return place([one.host for one in (*states, *late)], request_, noted.append), noted
 
     return run
 
@@ -131,7 +145,22 @@ def test_where_its_image_cannot_be_had_the_next_host_is_tried(choose: Choose) ->
     refusal = RigupError("its disk is too small", host="a", remedy="free some")
     placement, noted = choose(state("a"), state("b"), supplies={"a": refusal})
     assert placement.host.name == "b"
-    assert noted[0] == "a: its disk is too small; trying b"
+    assert noted[0] == "a: its disk is too small; trying another host"
+
+
+def test_hosts_that_were_not_waited_for_are_asked_after_all(choose: Choose) -> None:
+    a, b = state("a"), state("b")
+    refusal = RigupError("its disk is too small", host="a")
+    placement, noted = choose(a, supplies={"a": refusal}, late=(b,))
+    assert placement.host.name == "b"
+    assert "its disk is too small" in noted[0]
+    assert calls(a) == ["close"]
+
+
+def test_what_a_host_says_begins_no_line(choose: Choose) -> None:
+    refusal = RigupError("full\nb: all is well", host="a")
+    _, noted = choose(state("a"), state("b"), supplies={"a": refusal})
+    assert not [line for line in noted if "\n" in line]
 
 
 def test_the_last_hosts_refusal_is_the_error(choose: Choose) -> None:
@@ -196,10 +225,15 @@ class TestSending:
         self.there: str | None = None
         monkeypatch.setattr(module, "send_image", send)
         monkeypatch.setattr(module, "image_id", lambda transport, reference: self.there)
+        self.reconnected = 0
+        monkeypatch.setattr(HostState, "reconnect", self.reconnect)
         supply = Supply("img", ARRIVES, None, "img", 100, ("img is sent from here",))
         self.place, _ = choose(state(state_dir="/scratch/rigup"), supplies={"a": supply})
         self.noted: list[str] = []
         self.submit = lambda: submit(self.place, tree(request_), self.noted.append)
+
+    def reconnect(self) -> None:
+        self.reconnected += 1
 
     def test_the_job_is_there_before_its_image_and_the_id_comes_after_it(self) -> None:
         record = self.submit()
@@ -211,7 +245,8 @@ class TestSending:
         self.fates = [ConnectionLost("lost", host="a"), None]
         assert self.submit().state == "running"
         assert len(self.sent) == 2
-        assert self.noted[-1] == "a: lost; sending it again"
+        assert self.noted[-1] == "a: lost; connecting again"
+        assert self.reconnected == 1
 
     def test_a_link_that_broke_after_the_last_byte_costs_nothing(self) -> None:
         self.fates, self.there = [ConnectionLost("lost", host="a")], "sha256:1"
@@ -223,6 +258,27 @@ class TestSending:
         with pytest.raises(ConnectionLost):
             self.submit()
         assert len(self.sent) == 3
+        assert calls(self.place)[-1].startswith("remove ")
+
+    def test_a_job_that_cannot_be_withdrawn_is_named(self) -> None:
+        self.fates = [RigupError("no space left")]
+
+        def stop(job_id: str, *, grace_s: float) -> None:
+            raise ConnectionLost("lost")
+
+        self.place.client.stop = stop  # type: ignore[assignment, method-assign]
+        with pytest.raises(RigupError, match="no space"):
+            self.submit()
+        [spec] = self.place.client.specs  # type: ignore[attr-defined]
+        assert f"end it: invoke stop {spec.job_id}" in self.noted[-1]
+        assert self.reconnected == 1
+
+    def test_a_link_that_breaks_once_the_image_is_there_changes_nothing(self) -> None:
+        def job(job_id: str) -> JobRecord:
+            raise ConnectionLost("lost")
+
+        self.place.client.job = job  # type: ignore[assignment, method-assign]
+        assert self.submit().state == "queued"
 
     @pytest.mark.parametrize("fate", [RigupError("no space left"), KeyboardInterrupt()])
     def test_no_job_is_left_behind_whose_image_will_never_come(self, fate: BaseException) -> None:
