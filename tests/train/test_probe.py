@@ -285,7 +285,7 @@ class TestTheFirstAnswerIsNotAlwaysEnough:
 
         class Late(Machine):
             def jobs(self) -> tuple[JobRecord, ...]:
-                assert may_answer.wait(1.5) or True
+                may_answer.wait(0.3)
                 return super().jobs()
 
         machines = {"first": first, "late": Late(gpus=[gpu()])}
