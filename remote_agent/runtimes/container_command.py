@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Dict, List, Tuple
 
-from remote_agent.docker import DIRECT, JOB_LABEL, LOG_LABEL
+from remote_agent.docker import DIRECT, JOB_LABEL, LOG_LABEL, is_made_by_rigup
 from remote_agent.layout import JobPaths
 from remote_agent.protocol.job import JobSpec
 from remote_agent.runtimes.base import Gpu, container_name
@@ -38,6 +38,9 @@ PULL = (
 )
 """Run by the host's sh. An image that is not there is pulled first, and its progress is shown in
 the job's log; what the client says afterwards is not the program's and goes elsewhere."""
+REQUIRE = 'docker image inspect "$1" >/dev/null || exit 125\nshift; exec "$@"'
+"""The same for an image that did not come from a registry under its own name: there, anybody may
+own that name."""
 
 
 def container_environment(spec: JobSpec, paths: JobPaths, gpus: Tuple[Gpu, ...]) -> Dict[str, str]:
@@ -110,5 +113,8 @@ def _started(spec: JobSpec, output: str) -> List[str]:
 
 
 def pulling(command: List[str], spec: JobSpec, paths: JobPaths) -> List[str]:
-    """The command behind :data:`PULL`."""
-    return ["sh", "-c", PULL, "sh", paths.log, str(spec.image), *command]
+    """The command behind :data:`PULL`, or behind :data:`REQUIRE`."""
+    image, plan = str(spec.image), spec.image_plan
+    if is_made_by_rigup(image) or (plan is not None and plan.pull != image):
+        return ["sh", "-c", REQUIRE, "sh", image, *command]
+    return ["sh", "-c", PULL, "sh", paths.log, image, *command]

@@ -18,6 +18,7 @@ STARTING_PROBLEMS = {126: "cannot be executed", 127: "was not found"}
 INIT_COMPLAINT = "[FATAL tini"
 """What docker-init (tini) prints when it cannot execute the program: Docker itself then only sees
 an exit code, which a program could have returned as well."""
+NO_SUCH_IMAGE = "no such image"
 BLAMED_S = 60.0
 """A signal that Docker sent longer than this before the end is not taken for its cause."""
 ENDING_SIGNALS = ("HUP", "INT", "QUIT", "ABRT", "KILL", "TERM")
@@ -62,6 +63,9 @@ def fatal_signal(code: int) -> Optional[int]:
 
 def refusal(said: Sequence[str], spec: JobSpec) -> CouldNotStart:
     """There never was a container."""
+    if any(NO_SUCH_IMAGE in line.lower() for line in said):
+        evidence = "its image %s is not on the host any more" % spec.image
+        return CouldNotStart(evidence, "run it again: what is missing then comes again")
     told = [line for line in said if line.startswith(("docker:", "Unable", "Error"))]
     return CouldNotStart(
         "docker run refused: %s" % (told[-1] if told else (said or ["no reason given"])[-1]),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from fake_docker import FakeDocker
 
 from remote_agent.layout import JobPaths
-from remote_agent.protocol.job import CONTAINER, JobSpec
+from remote_agent.protocol.job import CONTAINER, ImagePlan, JobSpec
 from remote_agent.runtimes.base import Gpu, Job
 from remote_agent.runtimes.container import ContainerRuntime
 from remote_agent.runtimes.container_command import (
@@ -22,6 +23,7 @@ from remote_agent.runtimes.container_command import (
     pulling,
     run_command,
 )
+from remote_agent.runtimes.container_end import refusal
 from remote_agent.tree import Tree
 
 PATHS = JobPaths("/home/u/.rigup/jobs/job-1")
@@ -133,12 +135,12 @@ def docker(tmp_path, monkeypatch):
     return made
 
 
-def pull_and_run(tmp_path):
+def pull_and_run(tmp_path, spec=SPEC):
     paths = JobPaths(str(tmp_path))
-    words = pulling(["docker", "run", "x y"], SPEC, paths)
+    words = pulling(["docker", "run", "x y"], spec, paths)
     done = subprocess.run(words, capture_output=True, check=False)
     log = tmp_path / "log"
-    return done.returncode, log.read_bytes() if log.exists() else b""
+    return done.returncode, (log.read_bytes() if log.exists() else b"") + done.stderr
 
 
 def test_an_image_that_is_there_is_not_pulled(docker, tmp_path):
@@ -159,6 +161,40 @@ def test_an_image_that_cannot_be_pulled_is_not_run(docker, tmp_path):
     docker.answer("pull", err="Error response from daemon: denied\n", code=1)
     assert pull_and_run(tmp_path) == (125, b"Error response from daemon: denied\n")
     assert "run" not in docker.verbs()
+
+
+@pytest.mark.parametrize(
+    ("image", "plan"),
+    [
+        ("rigup/pytorch-cpu:0123456789ab", None),
+        ("docker.io/rigup/pytorch:1", None),
+        ("rigup/pytorch:1", ImagePlan(pull="pytorch/pytorch:2.9", base="pytorch/pytorch:2.9")),
+        ("team/image:1", ImagePlan(sender="ann@laptop")),
+        ("team/image:1", ImagePlan(pull="mirror.lab/team/image:1")),
+    ],
+)
+def test_an_image_that_came_another_way_is_pulled_from_no_registry(docker, tmp_path, image, plan):
+    """Whoever owns that name in a public registry would run programs in the job."""
+    docker.answer("image", "[]", err=f"Error response from daemon: No such image: {image}", code=1)
+    code, said = pull_and_run(tmp_path, replace(SPEC, image=image, image_plan=plan))
+    assert docker.verbs() == ["image"]
+    problem = refusal(said.decode().splitlines(), replace(SPEC, image=image))
+    assert (code, problem.evidence) == (125, f"its image {image} is not on the host any more")
+    assert "run it again" in problem.hint
+
+
+def test_docker_that_is_away_is_not_an_image_that_is_gone(docker, tmp_path):
+    docker.away()
+    spec = replace(SPEC, image="rigup/pytorch:1")
+    _, said = pull_and_run(tmp_path, spec)
+    assert "Cannot connect" in refusal(said.decode().splitlines(), spec).evidence
+
+
+def test_an_image_that_was_pulled_under_its_name_is_pulled_again(docker, tmp_path):
+    docker.answer("image", code=1)
+    plan = ImagePlan(pull="pytorch:2.9")
+    assert pull_and_run(tmp_path, replace(SPEC, image_plan=plan)) == (0, b"")
+    assert docker.verbs() == ["image", "pull", "run"]
 
 
 def test_no_gpu_flags_without_gpus():
