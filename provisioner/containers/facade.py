@@ -21,7 +21,7 @@ from provisioner.containers.engine import (
 from provisioner.containers.image_supply import practice_reason
 from provisioner.containers.keys import client_public_keys
 from provisioner.containers.resolver import resolve_image
-from provisioner.containers.shipping import Progress, ensure_image, silent
+from provisioner.containers.shipping import Progress, ensure_image, kept_as, silent
 from provisioner.containers.spec import DEFAULT_SHM_SIZE, ContainerSpec, Mount
 from provisioner.containers.ssh_fragment import (
     container_options,
@@ -146,6 +146,7 @@ def prepare_image(
         progress(f"{host.name}: {choice.image}: {choice.reason}")
         chosen = choice.image
     mirror = host.mirrors.container_registry
+    chosen = kept_as(chosen, mirror)
     ensure_image(transport, chosen, mirror=mirror, progress=progress)
     return with_ssh(transport, chosen, host.mirrors, progress)
 

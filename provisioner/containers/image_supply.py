@@ -29,20 +29,24 @@ from provisioner.containers.build import (
     recipe,
 )
 from provisioner.containers.docker_look import DockerLook, look_script, parse_look
-from provisioner.containers.registry import architecture_of, ask_registry
+from provisioner.containers.registry import PullAnswer, architecture_of, ask_registry
 from provisioner.containers.resolver import resolve_image
 from provisioner.containers.shipping import (
+    IN_NO_REGISTRY,
     Progress,
     image_id,
+    kept_as,
     local_architecture,
     local_size,
     not_to_be_had,
+    not_to_be_sent,
     pulled_as,
     silent,
 )
 from provisioner.errors import BlockedError, RigupError
 from provisioner.preflight.space import shown
 from provisioner.transport.base import Transport
+from remote_agent.docker import is_made_by_rigup
 from remote_agent.protocol.job import ImagePlan
 
 if TYPE_CHECKING:
@@ -116,7 +120,8 @@ def wanted_image(host: Host, gpus: HostGpus, running: Sequence[str] = ()) -> Wan
     Raises BlockedError where no image fits the GPUs.
     """
     if host.container.image:
-        return WantedImage(host.container.image, "", "container.image of the inventory")
+        image = kept_as(host.container.image, host.mirrors.container_registry)
+        return WantedImage(image, "", "container.image of the inventory")
     if running:
         return WantedImage(running[0], "", "the image of your running container")
     if not gpus.usable:
@@ -163,8 +168,11 @@ def plan_supply(
         said = f"{host.name} builds {wanted.reference} on {base}, which it has; {_ALONE}"
         plan = _plan(build, base=base, pull=source, size=BUILD_BYTES)
         return Supply(wanted.reference, plan, build.context, said=(said,))
-    progress(f"{host.name}: asking whether it can pull {source}")
-    answer = ask_registry(transport, source, host.mirrors.http_proxy)
+    if is_made_by_rigup(base):
+        answer = PullAnswer(False, reason=IN_NO_REGISTRY)
+    else:
+        progress(f"{host.name}: asking whether it can pull {source}")
+        answer = ask_registry(transport, source, host.mirrors.http_proxy)
     if answer.can_pull:
         return _pulled(host, wanted, look, build, source, answer.size)
     here = _here(look, wanted)
@@ -225,7 +233,7 @@ def _pulled(
 @dataclass(frozen=True)
 class _Here:
     """sends: the image, else its base, of this machine's Docker; None where it has neither for the
-    host. unfit: those that it has for another kind of machine, and what to do."""
+    host. unfit: why others that it has cannot be sent."""
 
     sends: str | None
     unfit: tuple[str, ...] = ()
@@ -236,7 +244,7 @@ def _here(look: DockerLook, wanted: WantedImage) -> _Here:
     for reference in filter(None, (wanted.reference, wanted.base)):
         if local_size(reference) is None:
             continue
-        problem = _other_machine(look, reference)
+        problem = not_to_be_sent(reference) or _other_machine(look, reference)
         if not problem:
             return _Here(reference)
         unfit.append(problem)

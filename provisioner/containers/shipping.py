@@ -21,6 +21,7 @@ from provisioner.containers.receive_image import END_MARK
 from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, RigupError
 from provisioner.transport.base import Session, Transport
 from provisioner.transport.deadline import watched
+from remote_agent.docker import is_made_by_rigup
 
 Progress = Callable[[str], None]
 
@@ -29,6 +30,7 @@ PULL_TIMEOUT_S = 3600.0
 LOAD_TIMEOUT_S = 1800.0
 """From the last byte of an image until the host's Docker has unpacked it."""
 LOCAL_TIMEOUT_S = 60.0
+IN_NO_REGISTRY = "an image that rigup made is in no registry"
 REPORT_EVERY = 128 << 20
 GZIP_LEVEL = 1
 """Fast: about 100 MB/s on one core, and a third of the size for a PyTorch image."""
@@ -83,6 +85,8 @@ def pull(
     transport: Transport, reference: str, *, mirror: str | None, progress: Progress
 ) -> str | None:
     """Pull the image under its own name; the reason when that did not work, else None."""
+    if is_made_by_rigup(reference):
+        return IN_NO_REGISTRY
     source = pulled_as(reference, mirror)
     progress(f"{transport.host_name}: pulling {source}")
     words = ("docker", "pull", "--quiet", source)
@@ -96,7 +100,21 @@ def pull(
 
 def pulled_as(reference: str, mirror: str | None) -> str:
     """The name under which a host pulls the image."""
-    return f"{mirror}/{_without_default_registry(reference)}" if mirror else reference
+    if not mirror or reference.startswith(f"{mirror}/"):
+        return reference
+    return f"{mirror}/{_without_default_registry(reference)}"
+
+
+def kept_as(reference: str, mirror: str | None) -> str:
+    """The name under which the image is used: Docker gives none a second name by digest."""
+    return pulled_as(reference, mirror) if _is_pinned(reference) else reference
+
+
+def not_to_be_sent(reference: str) -> str:
+    """Why the image cannot be sent, "" where it can."""
+    if _is_pinned(reference):
+        return f"{reference} is pinned by digest, and an image that is sent keeps only its tags"
+    return ""
 
 
 def send_image(
@@ -111,6 +129,8 @@ def send_image(
     every byte has arrived, the host completes the load without this machine. Raises RigupError;
     ConnectionLost where the image is not on the host, or nobody could say whether it is.
     """
+    if problem := not_to_be_sent(reference):
+        raise RigupError(problem, remedy="name it by its tag")
     total = local_size(reference)
     if total is None:
         raise RigupError(f"this machine's Docker has no image {reference}")
@@ -272,6 +292,10 @@ def _run(transport: Transport, command: Command) -> Result:
     if not result.ok:
         raise CommandFailed(result, host=transport.host_name)
     return result
+
+
+def _is_pinned(reference: str) -> bool:
+    return "@" in reference
 
 
 def _without_default_registry(reference: str) -> str:

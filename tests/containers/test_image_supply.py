@@ -165,6 +165,47 @@ def test_an_image_used_as_it_is_is_pulled_through_the_mirror() -> None:
     assert asked(transport) == ["mirror.example:5000/hub/team/image:1"]
 
 
+PINNED = "pytorch/pytorch@sha256:" + "a" * 64
+
+
+def test_an_image_pinned_by_digest_keeps_the_mirrors_name() -> None:
+    """Docker gives no image a second name by digest."""
+    mirrors = Mirrors(container_registry="mirror.example:5000/hub")
+    host = replace(HOST, container=ContainerSettings(image=PINNED), mirrors=mirrors)
+    wanted = wanted_image(host, REAL)
+    supply = plan_supply(host, registry(), wanted, LOOK)
+    assert supply.plan is not None
+    assert (
+        supply.image == wanted.reference == supply.plan.pull == f"mirror.example:5000/hub/{PINNED}"
+    )
+
+
+def test_an_image_pinned_by_digest_cannot_be_sent(here: dict[str, int]) -> None:
+    """`docker load` would give it no name, and the job would wait for it in vain."""
+    here[PINNED] = GIB
+    with pytest.raises(RigupError, match="pinned by digest"):
+        plan_supply(HOST, registry(500, NO_ROUTE), WantedImage(PINNED, "", ""), LOOK)
+    with pytest.raises(RigupError, match="pinned by digest"):
+        shipping.send_image(registry(), PINNED)
+
+
+@pytest.mark.parametrize("name", ["rigup/pytorch:1", "docker.io/rigup/pytorch:1"])
+@pytest.mark.parametrize("mirror", [None, "mirror.example:5000"])
+def test_an_image_that_rigup_made_is_looked_for_in_no_registry(
+    here: dict[str, int], name: str, mirror: str | None
+) -> None:
+    """Whoever owns that name there would run programs on the host."""
+    host = replace(HOST, mirrors=Mirrors(container_registry=mirror))
+    transport = registry(size=GIB)
+    with pytest.raises(RigupError, match="is in no registry"):
+        plan_supply(host, transport, WantedImage(name, "", ""), LOOK)
+    with pytest.raises(RigupError, match="is in no registry"):
+        shipping.ensure_image(transport, name, mirror=mirror)
+    assert {command.words[1] for command in transport.commands} == {"image"}
+    here[name] = GIB
+    assert plan_supply(host, transport, WantedImage(name, "", ""), LOOK).sends == name
+
+
 def test_a_base_that_is_there_is_only_built_upon() -> None:
     host = registry(500, NO_ROUTE)
     supply = plan_supply(HOST, host, ON_BASE, replace(LOOK, images=frozenset({BASE})))
