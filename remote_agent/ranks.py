@@ -75,6 +75,8 @@ def first_failure(log_tail: bytes) -> Optional[RankFailure]:
     if rank is None or code is None:
         return None
     number, status = int(rank.group(1)), int(code.group(1))
+    if status == 0:  # then it did not fail
+        return None
     return RankFailure(
         number,
         exit_code=status if status >= 0 else None,
@@ -91,6 +93,8 @@ def _only_process(log_tail: bytes) -> Optional[RankFailure]:
     if ended is None:
         return None
     code, number = ended.groups()
+    if int(code or number) == 0:
+        return None
     return RankFailure(
         None,
         exit_code=None if code is None else int(code),

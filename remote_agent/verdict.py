@@ -77,6 +77,8 @@ class Evidence:
 MAKE_ROOM = "free space on the host (`df -h`), or remove finished jobs"
 SENT_BY_OTHERS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 """Signals that a full disk does not cause."""
+LAUNCHER_FAILED = 1
+"""The exit code of torchrun and accelerate, which end with an exception, where a process failed."""
 AGAIN = "run it again; a job that saves checkpoints can resume from them"
 
 
@@ -87,7 +89,7 @@ def judge(seen: Evidence) -> Tuple[str, Verdict]:
     if found is not None:
         return found
     rank = seen.first_rank
-    if rank is None:
+    if rank is None or seen.ending.exit_code != LAUNCHER_FAILED:
         return _certainly(_first(PROGRAM, seen))
     ending = Ending(exit_code=rank.exit_code, signal=rank.signal)
     state, verdict = _certainly(

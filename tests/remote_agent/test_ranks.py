@@ -94,6 +94,10 @@ def test_the_lines_of_other_ranks_are_left_out() -> None:
         b"Root Cause (first observed failure):",
         b"Root Cause (first observed failure):\n  rank      : x (local_rank: 1)\n",
         b"Root Cause (first observed failure):\n  rank      : 1 (local_rank: 1)\n",
+        b"Root Cause (first observed failure):\n[0]:\n"
+        b"  rank      : 0 (local_rank: 0)\n  exitcode  : 0 (pid: 7)\n",
+        b"Traceback (most recent call last):\n  accelerate/commands/launch.py\n"
+        b"subprocess.CalledProcessError: x returned non-zero exit status 0.\n",
     ],
 )
 def test_a_log_without_a_whole_summary_tells_nothing(log: bytes) -> None:

@@ -263,6 +263,26 @@ def test_a_stop_a_reboot_and_a_success_are_the_whole_jobs():
     assert judge(replace(seen, ending=Ending()))[0] == "lost"
 
 
+@pytest.mark.parametrize(
+    ("ending", "cause"),
+    [
+        (Ending(signal=9), "host-out-of-memory"),
+        (Ending(exit_code=137, signal=9), "host-out-of-memory"),
+        (Ending(exit_code=137), "host-out-of-memory"),
+        (Ending(signal=11), "signal"),
+        (Ending(exit_code=2), "exit-code"),
+    ],
+)
+def test_a_launcher_that_ended_another_way_is_judged_itself(ending, cause):
+    """A failure that it told of earlier, or that its program printed, is not why."""
+    log = (LOGS / "raise.log").read_bytes() + b"epoch 1 loss 0.3\n" * 50
+    seen = Evidence(ending, log_tail=log, first_rank=first_failure(log), oom_kills=1)
+    verdict = judge(seen)[1]
+    assert verdict.cause == cause
+    assert verdict.exit_code == ending.exit_code
+    assert "rank" not in verdict.evidence
+
+
 def test_a_card_that_broke_is_named_with_the_rank():
     seen = of_first_rank("raise", kernel_lines=XID, pci=frozenset({"0000:05:00"}))
     verdict = judge(seen)[1]
