@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ JOB_LABEL = "rigup.job"
 LOG_LABEL = "rigup.log"
 DIRECT = "direct"
 """Value of :data:`LOG_LABEL`: the program writes into the job's log itself, without Docker."""
-MADE_BY_RIGUP = re.compile(r"(?:(?:index\.|registry-1\.)?docker\.io/)?rigup/")
 INSPECT = '{"state":{{json .State}},"labels":{{json .Config.Labels}}}'
 
 
@@ -38,12 +36,6 @@ def call_docker(*words: str, timeout_s: float = TIMEOUT_S) -> Tuple[int, str]:
     except subprocess.TimeoutExpired:
         return 124, "docker did not answer within %g s" % timeout_s
     return done.returncode, (done.stdout.strip() or done.stderr).decode("utf-8", "replace").strip()
-
-
-def is_made_by_rigup(reference: str) -> bool:
-    """Such an image is built or sent and is in no registry. Whoever owns that name in a public one
-    may put there what he likes."""
-    return MADE_BY_RIGUP.match(reference) is not None
 
 
 Ask = Callable[..., Tuple[int, str]]

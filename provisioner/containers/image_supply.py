@@ -46,8 +46,7 @@ from provisioner.containers.shipping import (
 from provisioner.errors import BlockedError, RigupError
 from provisioner.preflight.space import shown
 from provisioner.transport.base import Transport
-from remote_agent.docker import is_made_by_rigup
-from remote_agent.protocol.job import ImagePlan
+from remote_agent.protocol.job import ImagePlan, is_made_by_rigup
 
 if TYPE_CHECKING:
     from provisioner.containers.facade import HostGpus

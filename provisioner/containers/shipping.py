@@ -21,7 +21,7 @@ from provisioner.containers.receive_image import END_MARK
 from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, RigupError
 from provisioner.transport.base import Session, Transport
 from provisioner.transport.deadline import watched
-from remote_agent.docker import is_made_by_rigup
+from remote_agent.protocol.job import is_made_by_rigup
 
 Progress = Callable[[str], None]
 

@@ -47,6 +47,13 @@ CONTAINER = "container"
 
 JOB_ID = re.compile(r"[a-z0-9][a-z0-9-]{2,62}\Z")
 """Client-generated, also a directory name and a container name on the host."""
+MADE_BY_RIGUP = re.compile(r"(?:(?:index\.|registry-1\.)?docker\.io/)?rigup/")
+
+
+def is_made_by_rigup(reference: str) -> bool:
+    """Such an image is built or sent and is in no registry. Whoever owns that name in a public one
+    may put there what he likes."""
+    return MADE_BY_RIGUP.match(reference) is not None
 
 
 @dataclass(frozen=True)

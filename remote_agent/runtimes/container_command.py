@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Dict, List, Tuple
 
-from remote_agent.docker import DIRECT, JOB_LABEL, LOG_LABEL, is_made_by_rigup
+from remote_agent.docker import DIRECT, JOB_LABEL, LOG_LABEL
 from remote_agent.layout import JobPaths
-from remote_agent.protocol.job import JobSpec
+from remote_agent.protocol.job import JobSpec, is_made_by_rigup
 from remote_agent.runtimes.base import Gpu, container_name
 from remote_agent.workspace import own_variables, working_directory
 
