@@ -8,6 +8,8 @@ instead of completing it with half an image.
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
 import subprocess
 import zlib
@@ -17,7 +19,7 @@ from importlib import resources
 
 from provisioner.command import Command, Result
 from provisioner.containers.docker_cli import question
-from provisioner.containers.receive_image import END_MARK
+from provisioner.containers.receive_image import END_MARK, LOAD_LIMIT_S, SILENCE_S
 from provisioner.errors import CommandFailed, CommandTimeout, ConnectionLost, RigupError
 from provisioner.transport.base import Session, Transport
 from provisioner.transport.deadline import watched
@@ -27,8 +29,8 @@ Progress = Callable[[str], None]
 
 CHUNK = 1 << 20
 PULL_TIMEOUT_S = 3600.0
-LOAD_TIMEOUT_S = 1800.0
-"""From the last byte of an image until the host's Docker has unpacked it."""
+LOAD_TIMEOUT_S = LOAD_LIMIT_S + 30.0
+"""From the last byte of an image until the host has said how that ended."""
 LOCAL_TIMEOUT_S = 60.0
 IN_NO_REGISTRY = "an image that rigup made is in no registry"
 REPORT_EVERY = 128 << 20
@@ -200,17 +202,42 @@ def _send_instead(transport: Transport, reference: str, refusal: str, progress: 
 def _saved(reference: str) -> Iterator[Iterator[bytes]]:
     """``docker save`` as chunks; raises RigupError when it fails."""
     words = ["docker", "save", reference]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        words, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            yield iter(lambda: process.stdout.read(CHUNK), b"")  # type: ignore[union-attr]
+            yield _chunks(process.stdout.fileno(), reference)
         except BaseException:
             process.kill()
             raise
         said = process.stderr.read().decode("utf-8", "replace").strip()
     if process.returncode != 0:
         raise RigupError(f"`docker save {reference}` failed: {said}")
+
+
+def _chunks(fd: int, reference: str) -> Iterator[bytes]:
+    """All that ``docker save`` writes. Raises RigupError where it hangs."""
+    data = b""
+    while part := _read(fd, CHUNK - len(data), reference):
+        data += part
+        if len(data) == CHUNK:
+            yield data
+            data = b""
+    if data:
+        yield data
+
+
+def _read(fd: int, size: int, reference: str) -> bytes:
+    poll = select.poll()  # select() itself knows no descriptor above 1023
+    poll.register(fd, select.POLLIN)
+    if poll.poll(SILENCE_S * 1000):
+        return os.read(fd, size)
+    raise RigupError(
+        f"`docker save {reference}` gave nothing for {SILENCE_S:g} s",
+        remedy="look at this machine's Docker: docker info",
+    )
 
 
 def _reported(

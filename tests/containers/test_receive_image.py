@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ LOAD = """\
 [ "$1 $2" = "load --quiet" ] || exit 9
 cd "$STATE" || exit 9
 if [ -e gives-up ]; then head -c 1 >/dev/null; echo "no space left on device" >&2; exit 1; fi
+while [ -e takes-nothing ]; do sleep 0.02; done
 cat >partial
 while [ -e slow ]; do sleep 0.02; done
 mv partial loaded
@@ -33,11 +35,16 @@ echo "Loaded image: team/image:1"
 class Receiver:
     """The running program; ``say`` sends frames."""
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path, **limits: float) -> None:
+        """``limits``: by their names in the program."""
         self.progress = state / "arriving"
+        program = PROGRAM.read_text()
+        for name, seconds in limits.items():
+            program, count = re.subn(rf"(?m)^{name} = .*$", f"{name} = {seconds}", program)
+            assert count == 1
         environment = {"PATH": f"{state}:{os.environ['PATH']}", "STATE": str(state)}
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-c", PROGRAM.read_text(), str(self.progress)],
+            [sys.executable, "-I", "-c", program, str(self.progress)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -57,18 +64,26 @@ class Receiver:
         return (out + err).decode()
 
 
+@contextmanager
+def running(state: Path, **limits: float) -> Iterator[Receiver]:
+    (state / "docker").write_text(LOAD)
+    (state / "docker").chmod(0o755)
+    one = Receiver(state, **limits)
+    try:
+        yield one
+    finally:
+        one.process.kill()
+        one.process.wait()
+        for stream in (one.process.stdin, one.process.stdout, one.process.stderr):
+            assert stream is not None
+            with suppress(BrokenPipeError):
+                stream.close()
+
+
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    (tmp_path / "docker").write_text(LOAD)
-    (tmp_path / "docker").chmod(0o755)
-    one = Receiver(tmp_path)
-    yield one
-    one.process.kill()
-    one.process.wait()
-    for stream in (one.process.stdin, one.process.stdout, one.process.stderr):
-        assert stream is not None
-        with suppress(BrokenPipeError):
-            stream.close()
+    with running(tmp_path) as one:
+        yield one
 
 
 def until(what: Callable[[], bool]) -> None:
@@ -88,9 +103,10 @@ def test_frames_become_one_stream(receiver: Receiver, tmp_path: Path) -> None:
 
 
 def test_the_host_sees_how_much_has_arrived(receiver: Receiver) -> None:
-    receiver.say((b"some", 1_234_567))
     until(receiver.progress.exists)
-    assert receiver.progress.read_text() == "1234567"
+    assert receiver.progress.read_text() == "0"
+    receiver.say((b"some", 1_234_567))
+    until(lambda: receiver.progress.read_text() == "1234567")
     receiver.say((b"", 7_654_321))
     receiver.end()
     assert receiver.progress.read_text() == "7654321"
@@ -115,7 +131,7 @@ def test_after_the_last_byte_the_load_ends_without_a_link(
 ) -> None:
     (tmp_path / "slow").touch()
     receiver.say((b"all of it", 9), (b"", 9))
-    until(receiver.progress.exists)
+    until(lambda: receiver.progress.exists() and receiver.progress.read_text() == "9")
     process = receiver.process
     assert process.stdin is not None
     assert process.stdout is not None
@@ -127,6 +143,50 @@ def test_after_the_last_byte_the_load_ends_without_a_link(
     (tmp_path / "slow").unlink()
     assert process.wait(30) == 0
     assert (tmp_path / "loaded").read_bytes() == b"all of it"
+
+
+def test_the_host_sees_that_a_sender_with_nothing_to_send_is_there(tmp_path: Path) -> None:
+    with running(tmp_path, ALIVE_S=0.05) as receiver:
+        until(receiver.progress.exists)
+        for sent in ((), ((b"some", 4),)):
+            receiver.say(*sent)
+            os.utime(receiver.progress, (0, 0))
+            until(lambda: receiver.progress.stat().st_mtime > 0)
+
+
+def test_a_link_without_a_word_counts_as_broken(tmp_path: Path) -> None:
+    with running(tmp_path, ALIVE_S=0.05, SILENCE_S=0.3) as receiver:
+        receiver.say((b"some", 4))
+        assert receiver.process.wait(30) == 1
+    assert not (tmp_path / "loaded").exists()
+
+
+def test_a_load_that_hangs_ends_without_a_link(tmp_path: Path) -> None:
+    """Else the job on the host would wait for it for ever."""
+    (tmp_path / "slow").touch()
+    with running(tmp_path, ALIVE_S=0.05, LOAD_LIMIT_S=0.3) as receiver:
+        receiver.say((b"all of it", 9), (b"", 9))
+        said = receiver.end()
+    assert "did not end within 0.3 s" in said
+    assert said.endswith(f"{END_MARK}124\n")
+    assert not (tmp_path / "loaded").exists()
+
+
+def test_docker_that_takes_nothing_ends_it_too(tmp_path: Path) -> None:
+    (tmp_path / "takes-nothing").touch()
+    with running(tmp_path, SILENCE_S=1) as receiver:
+        receiver.say((bytes(1 << 20), 1 << 20))
+        assert receiver.process.wait(30) == 1
+
+
+def test_a_host_without_docker_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    receiver = Receiver(tmp_path)
+    said = receiver.end()
+    assert receiver.process.returncode == 0
+    assert "docker" in said
+    assert said.endswith(f"{END_MARK}127\n")
+    assert "Traceback" not in said
 
 
 def test_a_hangup_while_the_link_lives_ends_nothing(receiver: Receiver, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ case "$1 $2" in
     echo "Error: No such image: $5" >&2; exit 1 ;;
 "pull --quiet") [ -e "$STATE/registry" ] || { echo "no route to registry" >&2; exit 1; }
     cp "$STATE/registry" "$STATE/there" ;;
-"save "*) cat "$STATE/here"; [ ! -e "$STATE/save-fails" ] || { echo "disk error" >&2; exit 3; } ;;
+"save "*) [ ! -e "$STATE/save-hangs" ] || exec sleep 60; cat "$STATE/here"; [ ! -e "$STATE/save-fails" ] || { echo "disk error" >&2; exit 3; } ;;
 "load --quiet") [ ! -e "$STATE/load-fails" ] || { head -c 10 >/dev/null
     echo "no space left on device" >&2; exit 1; }
     cat > "$STATE/partial" && gunzip < "$STATE/partial" > "$STATE/there" ;;
@@ -83,6 +83,14 @@ def test_neither_registry_nor_image_gives_both_reasons(state: Path) -> None:
         ensure_image(LocalTransport("h"), "team/image:1")
     assert "no route to registry" in str(caught.value)
     assert "container_registry" in str(caught.value)
+
+
+def test_a_docker_save_that_hangs_ends(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (state / "here").write_bytes(b"x")
+    (state / "save-hangs").touch()
+    monkeypatch.setattr(shipping, "SILENCE_S", 0.2)
+    with pytest.raises(RigupError, match=r"docker save team/image:1` gave nothing for 0.2 s"):
+        send_image(LocalTransport("h"), "team/image:1")
 
 
 def test_a_load_that_fails_shows_why(state: Path) -> None:
