@@ -16,7 +16,7 @@ import subprocess
 import sys
 
 TIMEOUT_S = 20.0
-MAX_ANSWER = 4 << 20
+MAX_ANSWER = 1 << 20
 SOCKET = "/var/run/docker.sock"
 NOT_ASKED = 0
 """Instead of an HTTP status: there is no engine to ask, or it does not know the question."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from provisioner.containers.engine import images_of
+from provisioner.containers.registry import MACHINE
 from provisioner.text import one_line
 
 MARK = "docker|"
@@ -20,7 +21,6 @@ NONE = "<none>"
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 _SHORT_ID = re.compile(r"(?:sha256:)?([0-9a-f]{12,64})")
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@\[\]-]*")
-_MACHINE = re.compile(r"[A-Za-z0-9_]{1,32}")
 _FREE_KIB = re.compile(r"[0-9]{1,15}")
 _DEFAULT_REGISTRY = re.compile(r"(?:(?:index\.)?docker\.io/)?(?:library/)?")
 
@@ -49,16 +49,16 @@ class DockerLook:
 
 
 def look_script() -> str:
-    """A part of a POSIX shell script for a host, with image references as ``$@``.
+    """A part of a POSIX shell script for a host.
 
     Its lines begin with ``docker|``. It changes nothing, ends nothing, and takes at most a minute.
     """
     return resources.files("provisioner.containers").joinpath("look_docker.sh").read_text("utf-8")
 
 
-def parse_look(text: str) -> DockerLook:
+def parse_look(text: str, references: Iterable[str] = ()) -> DockerLook:
     """What :func:`look_script` printed, among other lines; lines that make no sense count for
-    nothing."""
+    nothing. ``references``: images that are looked for among those."""
     lines = [line.removeprefix(MARK) for line in text.splitlines() if line.startswith(MARK)]
     values: dict[str, list[str]] = {}
     for key, _, value in (line.partition("|") for line in lines):
@@ -68,11 +68,11 @@ def parse_look(text: str) -> DockerLook:
     free, root = _disk(values.get("disk", []))
     return DockerLook(
         usable=True,
-        images=_images(values.get("image", []), values.get("asked", [])),
+        images=_images(values.get("image", []), references),
         free_bytes=free,
         running=tuple(filter(_is_reference, images_of(values.get("spec", [])))),
         root=root,
-        machine=next(filter(_MACHINE.fullmatch, values.get("machine", [])), ""),
+        machine=next(filter(MACHINE.fullmatch, values.get("machine", [])), ""),
     )
 
 

@@ -1,5 +1,5 @@
-# Prints what Docker on this host can do for a job; image references in "$@". A part of a larger
-# script: runs in a subshell, so it neither ends that script nor changes it.
+# Prints what Docker on this host can do for a job. A part of a larger script: runs in a subshell,
+# so it neither ends that script nor changes it.
 (
 ask() { timeout 15 docker "$@" </dev/null; }
 
@@ -15,7 +15,6 @@ said=$(ask ps --filter status=running --filter label=rigup.container \
 }
 echo 'docker|usable'
 printf '%s\n' "$said"
-for reference in "$@"; do printf 'docker|asked|%s\n' "$reference"; done
 ask image ls --no-trunc --digests \
     --format 'docker|image|{{.ID}}|{{.Repository}}|{{.Tag}}|{{.Digest}}' 2>/dev/null || true
 

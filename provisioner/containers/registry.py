@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -10,9 +10,14 @@ from typing import Any
 from provisioner.command import Command, Result
 from provisioner.text import one_line
 from provisioner.transport.base import Transport
+from remote_agent.protocol.values import ProtocolError, parse_json
 
 ASK_TIMEOUT_S = 100.0
 """Four questions of 20 s each, one after the other; see ask_registry.py."""
+MAX_ANSWER = 2 << 20
+"""Bytes; see ask_registry.py."""
+MAX_TOKENS = 200_000
+"""The manifests of ten architectures with 127 layers each have 15,000."""
 NOT_ASKED = 0
 REFUSALS = (401, 403)
 """The engine was asked without a password, so these say little, but of Docker Hub after the client
@@ -22,6 +27,10 @@ MAX_SIZE = 1 << 46
 """Of all layers together; no image is as large."""
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 """Kernel names to Go's, which manifests use; other names are the same in both."""
+
+
+MACHINE = re.compile(r"[A-Za-z0-9_]{1,32}")
+"""What ``uname -m`` prints."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,9 @@ def ask_registry(transport: Transport, source: str, proxy: str | None = None) ->
     program = resources.files("provisioner.containers").joinpath("ask_registry.py").read_text()
     words = ("python3", "-I", "-c", program, source)
     stdin = f"{proxy or ''}\n".encode()  # a proxy's address may hold a password
-    answer = transport.run(Command.of(*words, stdin=stdin, timeout_s=ASK_TIMEOUT_S))
+    answer = transport.run(
+        Command.of(*words, stdin=stdin, timeout_s=ASK_TIMEOUT_S, max_output_bytes=MAX_ANSWER)
+    )
     return read_answer(answer, source)
 
 
@@ -71,8 +82,10 @@ def read_manifest(text: str, machine: str) -> PullAnswer:
     entries = [entry for entry in entries if isinstance(entry, dict)]
     if not entries:
         return PullAnswer(True)
+    if not MACHINE.fullmatch(machine):
+        return PullAnswer(True)
     architecture = architecture_of(machine)
-    ours = [entry for entry in entries if _architecture(entry) in (architecture, None)]
+    ours = [entry for entry in entries if _is_for(entry, architecture)]
     if listed and not ours:
         return PullAnswer(False, reason=f"the registry has no image for {architecture}")
     return PullAnswer(True, _size(ours[0]) if ours else None)
@@ -89,12 +102,14 @@ def _is_on_docker_hub(source: str) -> bool:
     return not elsewhere or first in ("docker.io", "index.docker.io")
 
 
-def _architecture(entry: dict[str, Any]) -> str | None:
-    """None where the manifest does not say."""
+def _is_for(entry: dict[str, Any], architecture: str) -> bool:
+    """Also where the manifest does not say."""
     descriptor = entry.get("Descriptor", entry)
     platform = descriptor.get("platform") if isinstance(descriptor, dict) else None
-    named = platform.get("architecture") if isinstance(platform, dict) else None
-    return named if isinstance(named, str) else None
+    named = platform if isinstance(platform, dict) else {}
+    told = {key: value for key, value in named.items() if isinstance(value, str)}
+    fits = told.get("architecture", architecture) == architecture
+    return fits and told.get("os", "linux") == "linux"
 
 
 def _size(entry: dict[str, Any]) -> int | None:
@@ -109,6 +124,6 @@ def _size(entry: dict[str, Any]) -> int | None:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text.encode("utf-8", "replace"), MAX_ANSWER, MAX_TOKENS)
+    except ProtocolError:
         return None

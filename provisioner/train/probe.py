@@ -19,7 +19,6 @@ from provisioner.containers.image_supply import (
     WantedImage,
     look_script,
     parse_look,
-    practice_reference,
     wanted_image,
 )
 from provisioner.errors import BlockedError, CommandFailed, RigupError, UsageError
@@ -215,17 +214,15 @@ def _read(
     text = look.result()
     lines = text.splitlines()
     facts = frozenset(line.removeprefix("host|") for line in lines if line.startswith("host|"))
-    return HostState(host, transport, client, sample, jobs, parse_look(text), facts)
+    docker = parse_look(text, filter(None, [host.container.image]))
+    return HostState(host, transport, client, sample, jobs, docker, facts)
 
 
 def _look(host: Host, transport: Transport) -> str:
     """What the script printed, while the agent starts."""
-    references = [host.container.image, practice_reference()]
-    words = [reference for reference in references if reference]
     command = Command.sh(
         LOOK + look_script(),
         host.python,
-        *words,
         timeout_s=LOOK_TIMEOUT_S,
         max_output_bytes=LOOK_BYTES,
     )

@@ -61,14 +61,14 @@ class Value:
         """Raise ProtocolError where the values are of the right types and make no sense."""
 
 
-def parse_json(text: bytes, most: int = MAX_JSON) -> Any:
+def parse_json(text: bytes, most: int = MAX_JSON, most_tokens: int = MAX_TOKENS) -> Any:
     """A JSON document from the other side. Raises ProtocolError for anything else, for numbers
     that JSON does not have, and for one that is over ``most`` bytes or would take much memory."""
     if len(text) > most:
         raise ProtocolError("a JSON document of over %d bytes" % most)
     tokens = text.count(b"[") + text.count(b"{") + text.count(b",") + text.count(b'"') // 2
-    if tokens > MAX_TOKENS:
-        raise ProtocolError("a JSON document of more than %d items" % MAX_TOKENS)
+    if tokens > most_tokens:
+        raise ProtocolError("a JSON document of more than %d items" % most_tokens)
     try:
         return json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError):

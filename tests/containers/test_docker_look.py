@@ -42,11 +42,11 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
 def look(*references: str) -> DockerLook:
     """Embedded as it is used: more commands follow."""
     script = f"echo before\n{look_script()}\necho after"
-    answer = LocalTransport().run(Command.sh(script, *references))
+    answer = LocalTransport().run(Command.sh(script))
     assert answer.ok
     assert answer.text.startswith("before\n")
     assert answer.text.endswith("after\n")
-    return parse_look(answer.text)
+    return parse_look(answer.text, references)
 
 
 def test_a_usable_docker_tells_images_space_and_containers(
@@ -128,9 +128,16 @@ def test_space_of_a_place_that_is_not_there_is_not_known(docker: FakeDocker, res
 )
 def test_an_image_is_found_however_its_name_is_written(asked: str, is_there: bool) -> None:
     other = ID.replace("be6d", "0000")
-    rows = [TAGGED, f"docker|image|{other}|debian|latest|{DIGEST}", f"docker|asked|{asked}"]
-    found = parse_look(USABLE + "\n".join(rows))
+    rows = [TAGGED, f"docker|image|{other}|debian|latest|{DIGEST}"]
+    found = parse_look(USABLE + "\n".join(rows), [asked])
     assert (asked in found.images) is is_there
+
+
+def test_a_host_does_not_say_what_was_asked() -> None:
+    """Each line would be compared with every image."""
+    rows = [f"docker|asked|{ID[7:19]}", "docker|asked|team/image:1", TAGGED]
+    assert parse_look(USABLE + "\n".join(rows)).images == {"team/image:1"}
+    assert "asked" not in look_script()
 
 
 def test_an_image_that_was_not_asked_for_is_known_too() -> None:

@@ -55,6 +55,41 @@ def test_an_image_for_other_machines_cannot_be_pulled(name: str) -> None:
     assert "s390x" in answer.reason
 
 
+def platforms(*names: str) -> str:
+    """A list of images for such platforms, of 1, 2, ... bytes."""
+    entries = []
+    for size, name in enumerate(names, start=1):
+        system, _, architecture = name.partition("/")
+        platform = {"os": system, "architecture": architecture}
+        entries.append({"Descriptor": {"platform": platform}, "layers": [{"size": size}]})
+    return json.dumps(entries)
+
+
+def test_an_image_for_another_system_is_none_for_the_host() -> None:
+    assert read_manifest(platforms("windows/amd64"), "x86_64").can_pull is False
+    both = platforms("windows/amd64", "linux/amd64")
+    assert read_manifest(both, "x86_64") == PullAnswer(True, 2)
+    unsaid = both.replace('"os": "linux", ', "")
+    assert read_manifest(unsaid, "x86_64") == PullAnswer(True, 2)
+
+
+@pytest.mark.parametrize("machine", ["", "x\nhonest: free\x1b[2J", "m" * 33])
+def test_a_kind_of_machine_that_makes_no_sense_is_not_shown(machine: str) -> None:
+    assert read_manifest(platforms("linux/amd64"), machine) == PullAnswer(True)
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_an_answer_that_would_take_much_memory_is_not_read(inner: bool) -> None:
+    lists = '{"layers":[{"size":155}],"x":[' + "[]," * 300_000 + "[]]}"
+    printed = told(200, manifest=lists) if inner else b'{"status":500,' + lists[1:].encode()
+    answer = read_answer(Result(Command.of("x"), 0, printed), HUB)
+    assert (answer.can_pull, answer.size) == (None, None)
+    assert read_manifest(lists, "x86_64") == PullAnswer(True, None)
+    host = FakeTransport(lambda c: Result(c, 0, told(200)))
+    ask(host, HUB)
+    assert host.commands[0].max_output_bytes <= 2 << 20
+
+
 def changed(**values: Any) -> str:
     return json.dumps({**json.loads(manifest("single-plain")), **values})
 
@@ -67,6 +102,7 @@ def changed(**values: Any) -> str:
         "[" * 100_000,
         "7",
         "[]",
+        '"\\ud800"',
         "[7, null]",
         '{"manifests": "none"}',
         '[{"Descriptor": 7}]',

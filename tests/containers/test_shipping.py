@@ -25,7 +25,8 @@ case "$1 $2" in
     echo "Error: No such image: $5" >&2; exit 1 ;;
 "pull --quiet") [ -e "$STATE/registry" ] || { echo "no route to registry" >&2; exit 1; }
     cp "$STATE/registry" "$STATE/there" ;;
-"save "*) [ ! -e "$STATE/save-hangs" ] || exec sleep 60; cat "$STATE/here"; [ ! -e "$STATE/save-fails" ] || { echo "disk error" >&2; exit 3; } ;;
+"save "*) [ ! -e "$STATE/save-hangs" ] || exec sleep 60
+    cat "$STATE/here"; [ ! -e "$STATE/save-fails" ] || { echo "disk error" >&2; exit 3; } ;;
 "load --quiet") [ ! -e "$STATE/load-fails" ] || { head -c 10 >/dev/null
     echo "no space left on device" >&2; exit 1; }
     cat > "$STATE/partial" && gunzip < "$STATE/partial" > "$STATE/there" ;;

@@ -44,7 +44,7 @@ def docker(*words: str, data: bytes | None = None) -> str:
 
 
 def look(transport: Transport, *references: str) -> DockerLook:
-    return parse_look(transport.run(Command.sh(look_script(), *references)).text)
+    return parse_look(transport.run(Command.sh(look_script())).text, references)
 
 
 @pytest.fixture

@@ -73,7 +73,6 @@ class Machine:
 
 @pytest.fixture
 def look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., module.Probed]:
-    monkeypatch.setattr(module, "practice_reference", lambda: PRACTICE)
     monkeypatch.setattr("provisioner.containers.image_supply.practice_reference", lambda: PRACTICE)
 
     def run(
