@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Tuple
 
 from remote_agent.disk import Complaints, write_problem
@@ -69,6 +70,15 @@ def dispatch(layout: Layout) -> None:
         # looking once more now that the lock is free.
 
 
+@dataclass(frozen=True)
+class _Trouble:
+    """``of``: the job that the host keeps waiting, and the kind of obstacle. ``since``: seconds of
+    the dispatcher's clock."""
+
+    of: Tuple[str, str]
+    since: float
+
+
 def _sleep(seconds: float) -> bool:
     time.sleep(seconds)
     return False
@@ -109,7 +119,7 @@ class Dispatcher:
         self._attempts: Dict[str, int] = {}
         self._known: Tuple[GpuSample, ...] = ()
         self._next_reading = 0.0
-        self._trouble: Optional[Tuple[str, float]] = None
+        self._trouble: Optional[_Trouble] = None
         self._woken = False
         self._busy_pause_s = FIRST_BUSY_S
         self._complaints = Complaints()
@@ -171,6 +181,8 @@ class Dispatcher:
                 self._place(waiting[0]) or self._woken
             )  # then look at the next one at once
             self._note_followers(waiting[0], waiting[1:])
+        else:
+            self._trouble = None
         queued = _queued(self._store)
         self._stand_by([one for one in queued if one.spec.gpus and self._images.is_ready(one)])
         return bool(queued)
@@ -261,9 +273,9 @@ class Dispatcher:
         """Wait for the host to get well; the job fails when that takes too long, which is told by
         True."""
         now = self._clock()
-        if self._trouble is None or self._trouble[0] != problem.kind:
-            self._trouble = (problem.kind, now)
-        if now - self._trouble[1] >= problem.patience_s:
+        if self._trouble is None or self._trouble.of != (record.job_id, problem.kind):
+            self._trouble = _Trouble((record.job_id, problem.kind), now)
+        if now - self._trouble.since >= problem.patience_s:
             self._refuse(record, problem.evidence, problem.hint)
             return True
         self._next_reading = now + TROUBLE_ROUND_S

@@ -112,6 +112,34 @@ def test_plain_jobs_do_not_wait_in_line(host):
     assert list(host.started) == ["job-c", "job-a"]
 
 
+UPGRADED = GpuReading((), error="the driver is being upgraded")
+
+
+def test_trouble_of_an_earlier_job_is_not_counted_for_the_next(host):
+    """A job that waits for its image keeps the dispatcher alive meanwhile."""
+    host.submit("cpu-x", 0, plan=ImagePlan(sender="a@b"))
+    host.dispatcher._images = ImageQueue(host.store, lambda *a: None, clock=lambda: host.now)
+    host.reading = UPGRADED
+    host.submit("job-a", 1)
+    rounds(host)
+    host.store.transition("job-a", STOPPED)
+    host.now += 5000.0
+    rounds(host)
+    host.submit("job-b", 1)
+    rounds(host)
+    assert host.store.record("job-b").state == QUEUED
+
+
+def test_each_job_has_the_whole_patience(host):
+    host.reading = UPGRADED
+    host.submit("job-a", 1)
+    host.submit("job-b", 1)
+    while host.store.record("job-a").state == QUEUED:
+        rounds(host)
+    rounds(host)
+    assert host.store.record("job-b").state == QUEUED
+
+
 def test_foreign_processes_keep_a_gpu_busy(host):
     busy = GpuSample(0, "GPU-0", "x", processes=(GpuProcess(4711),))
     host.reading = GpuReading((busy, GpuSample(1, "GPU-1", "x")))
