@@ -21,7 +21,7 @@ LOOK_S = 0.25
 POLITE_S = 0.5
 """Between asking a client to end, so that Docker ends its work, and killing it."""
 KEPT_LINES = 40
-NO_PROGRAM, TOO_LATE = 127, 124
+NO_PROGRAM, CANNOT_RUN, TOO_LATE = 127, 126, 124
 """Exit codes as those of sh(1) and timeout(1)."""
 
 
@@ -55,6 +55,8 @@ def run_docker(
         )
     except (FileNotFoundError, PermissionError) as error:
         return Answer(NO_PROGRAM, (str(error),))
+    except OSError as error:
+        return Answer(CANNOT_RUN, (str(error),))
     kept: Deque[str] = deque(maxlen=KEPT_LINES)
     try:
         if _follow(child, time.monotonic() + timeout_s, look, take, kept):

@@ -43,6 +43,7 @@ FOR_GOOD = (
 """Failures of a pull that the next attempt would meet again."""
 NO_ROOM = ("no space left on device", "disk quota exceeded")
 SSH_LABEL = "rigup.ssh"
+LABEL_MARK = "label="
 STAGE_LABEL = "rigup.stage=packages"
 BUILD_HINT = (
     "where the network re-signs TLS or has its own package index, set mirrors.ca_certificates and "
@@ -94,10 +95,12 @@ class HostImages:
             self.tag(source, base)
 
     def is_made_for_ssh(self, image: str) -> bool:
-        label = '{{index .Config.Labels "%s"}}' % SSH_LABEL
+        """Docker's client may print warnings besides."""
+        label = '%s{{index .Config.Labels "%s"}}' % (LABEL_MARK, SSH_LABEL)
         words = ("image", "inspect", "--format", label, image)
         answer = self._run(words, QUESTION_LIMIT_S)
-        return answer.code == 0 and last_words(answer.lines) not in ("", "<no value>")
+        told = [line[len(LABEL_MARK) :] for line in answer.lines if line.startswith(LABEL_MARK)]
+        return answer.code == 0 and any(one not in ("", "<no value>") for one in told)
 
     def build(self, image: str, context: int, arguments: Dict[str, str]) -> None:
         """``context``: the descriptor of a tar archive. The values of ``arguments`` reach Docker's

@@ -22,6 +22,8 @@ OF_CLIENT = ("PATH", "HOME", "DOCKER_", "BUILDX_", "LD_")
 arguments reach it in its environment."""
 MAX_INDEX = 1023
 MAX_SENDER = 200
+MAX_ARGUMENTS, MAX_ARGUMENT = 100, 8192
+"""Number and length, far below what Linux takes in an environment."""
 MAX_IMAGE_SIZE = 1 << 50
 
 
@@ -90,11 +92,15 @@ def _build_problems(spec: JobSpec, plan: ImagePlan, layout: Layout) -> Iterator[
         yield "image_plan: %.80r is not the digest of a build context" % (plan.build,)
     elif not os.path.exists(layout.blob(str(plan.build))):
         yield "build context %s is not on this host: put it first" % plan.build
+    if len(plan.build_args) > MAX_ARGUMENTS:
+        yield "image_plan: at most %d build arguments" % MAX_ARGUMENTS
     for name, value in plan.build_args.items():
         if not ARGUMENT_NAME.match(name) or name.upper().startswith(OF_CLIENT):
             yield "image_plan: %.80r cannot be the name of a build argument" % name
         if not _is_word(value):
             yield "image_plan: the value of build argument %s is no word" % name
+        elif len(value) > MAX_ARGUMENT:
+            yield "image_plan: the value of build argument %s is too long" % name
 
 
 def _is_reference(text: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from remote_agent.docker_client import KEPT_LINES, NO_PROGRAM, TOO_LATE, run_docker
+from remote_agent.docker_client import CANNOT_RUN, KEPT_LINES, NO_PROGRAM, TOO_LATE, run_docker
 from remote_agent.processes import identify, is_alive
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -52,6 +52,13 @@ def test_every_line_of_both_outputs_is_told(client):
     answer, seen = call("pull", "x")
     assert (answer.code, answer.lines) == (3, ("pull x", "oops", "no end"))
     assert seen == ["pull x", "oops"]
+
+
+def test_a_client_that_cannot_be_started_is_an_answer(client):
+    client("exit 0")
+    answer, _ = call("build", env={"NOTE": "n" * 200_000})
+    assert answer.code == CANNOT_RUN
+    assert "too long" in answer.lines[0]
 
 
 def test_only_the_last_lines_are_kept(client):

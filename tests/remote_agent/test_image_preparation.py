@@ -35,6 +35,7 @@ class Docker:
 
     def __init__(self):
         self.there, self.labels, self.calls = set(), {}, []
+        self.warnings = ()
         self.answers, self.envs, self.inputs, self.limits = {}, [], [], {}
         self.during = lambda take, look: None
 
@@ -49,7 +50,10 @@ class Docker:
         if words[:2] == ("image", "inspect"):
             if words[-1] not in self.there:
                 return ABSENT
-            return Answer(0, (self.labels.get(words[-1], ""),)) if "Labels" in words[3] else OK
+            if "Labels" not in words[3]:
+                return OK
+            label = words[3].partition("{{")[0] + self.labels.get(words[-1], "")
+            return Answer(0, (*self.warnings, label, ""))
         if words[0] in ("pull", "build"):
             self.during(take, look)
             if stdin is not None:
@@ -261,6 +265,17 @@ def test_an_image_is_built_on_its_base(host):
     assert host.docker.envs[-2] == {"HTTP_PROXY": "http://ann:s3cret@p", "A": "1"}
     assert host.docker.inputs == [CONTEXT]
     assert "s3cret" not in " ".join(host.docker.calls)
+
+
+@pytest.mark.parametrize("label", ["", "<no value>"])
+def test_a_warning_of_dockers_client_is_no_label(host, label):
+    warning = "WARNING: Error loading config file: /home/ann/.docker/config.json: denied"
+    host.docker.there, host.docker.warnings = {BASE}, (warning,)
+    host.docker.labels = {BASE: label}
+    host.put_context()
+    host.submit(base=BASE, build=DIGEST)
+    host.prepare()
+    assert [call.split()[0] for call in host.docker.calls][-2:] == ["build", "image"]
 
 
 def test_a_base_that_was_made_for_ssh_is_not_built_upon(host):

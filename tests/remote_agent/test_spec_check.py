@@ -86,6 +86,11 @@ def test_ways_to_get_an_image(layout, plan):
         (ImagePlan(base="a", build=CONTEXT, build_args={"PATH": "x"}), "name of a build argument"),
         (ImagePlan(base="a", build=CONTEXT, build_args={"DOCKER_HOST": "x"}), "build argument"),
         (ImagePlan(base="a", build=CONTEXT, build_args={"A": "x\0"}), "is no word"),
+        (ImagePlan(base="a", build=CONTEXT, build_args={"A": "x" * 9000}), "is too long"),
+        (
+            ImagePlan(base="a", build=CONTEXT, build_args={"A%d" % n: "" for n in range(101)}),
+            "at most 100 build arguments",
+        ),
     ],
 )
 def test_plans_that_cannot_be_carried_out(layout, plan, said):
