@@ -88,7 +88,7 @@ def test_ways_to_get_an_image(layout, plan):
         (ImagePlan(base="a", build=CONTEXT, build_args={"A": "x\0"}), "is no word"),
         (ImagePlan(base="a", build=CONTEXT, build_args={"A": "x" * 9000}), "is too long"),
         (
-            ImagePlan(base="a", build=CONTEXT, build_args={"A%d" % n: "" for n in range(101)}),
+            ImagePlan(base="a", build=CONTEXT, build_args={f"A{n}": "" for n in range(101)}),
             "at most 100 build arguments",
         ),
     ],
