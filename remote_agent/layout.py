@@ -51,7 +51,7 @@ class Layout:
     def open(cls, state_dir: str) -> Layout:
         """The layout at ``state_dir`` (relative: from the home directory), created if needed."""
         home = os.path.expanduser("~")
-        layout = cls(os.path.join(home, os.path.expanduser(state_dir)))
+        layout = cls(os.path.normpath(os.path.join(home, os.path.expanduser(state_dir))))
         for path in (layout.root, layout.jobs, layout.partial, layout.manifests):
             make_private(path)
         return layout

@@ -79,7 +79,10 @@ class Operations:
 
     def _begin(self) -> None:
         self.store.clear_leftovers()
-        if any(record.state == QUEUED for record in self._records()):
+        queued = [record for record in self._records() if record.state == QUEUED]
+        if any(needs_this_version(record.spec) for record in queued):
+            end_other_dispatchers(self._layout)
+        if queued:
             start_dispatcher(self._layout)
         if jobs_with_leftovers(self.store):
             start_sweep(self._layout)

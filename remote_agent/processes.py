@@ -151,7 +151,8 @@ def find_dispatchers(state_dir: str, but_of: str) -> List[Identity]:
     found = []
     for entry in all_stats():
         words = _command_line(entry.pid)
-        serves = [b"--state-dir", os.fsencode(state_dir)] in _pairs(words)
+        served = [path for option, path in _pairs(words) if option == b"--state-dir"]
+        serves = os.path.normpath(os.fsencode(state_dir)) in map(os.path.normpath, served)
         if b"dispatch" in words and serves and os.fsencode(but_of) not in words:
             found.append(Identity(entry.pid, entry.start_ticks))
     return found
@@ -166,7 +167,7 @@ def _command_line(pid: int) -> List[bytes]:
 
 
 def _pairs(words: List[bytes]) -> List[List[bytes]]:
-    return [words[index : index + 2] for index in range(len(words))]
+    return [words[index : index + 2] for index in range(len(words) - 1)]
 
 
 def members(job_id: str, roots: Set[Identity], spared: Set[int], log: str = "") -> List[int]:

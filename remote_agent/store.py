@@ -33,12 +33,16 @@ from remote_agent.protocol.job import (
     Verdict,
 )
 from remote_agent.state_file import release_reserve, reserve, write_state
+from remote_agent.succession import needs_this_version
 from remote_agent.tree_removal import NotRemoved, remove_tree
 
 Stamp = Tuple[int, int, int, int]
 """Of a job's two files: modification times in ns, inodes. Every change of the state makes another
 file; the specification never changes unless it is damaged."""
 
+NEWER = "+1"
+"""Added to the machine of a job that older versions do not understand: they leave jobs of another
+machine alone, also at a boot. To them there is no such job."""
 LEFTOVER_AGE_S = 3600.0
 DAMAGED_HINT = (
     "`rigup stop` ends what still runs of it and writes readable records; its log and its outputs "
@@ -197,7 +201,7 @@ class JobStore:
                 _set_aside(paths.spec)
                 write_json(paths.spec, spec.to_json())
             _set_aside(paths.state)
-            write_state(paths, dict(state, machine=self._machine))
+            write_state(paths, dict(state, machine=self._mark(spec)))
         return True
 
     def remove(self, job_id: str) -> None:
@@ -234,7 +238,7 @@ class JobStore:
             make_private(directory)
         write_json(paths.spec, spec.to_json())
         state = {"state": QUEUED, "created_at": self._clock(), "boot_id": boot_id}
-        state.update(machine=self._machine, sequence=self._next_sequence())
+        state.update(machine=self._mark(spec), sequence=self._next_sequence())
         write_json(paths.state, state)
         write_atomic(paths.log, b"")
         reserve(paths)
@@ -300,11 +304,14 @@ class JobStore:
     def _read(self, job_id: str, stamp: Stamp) -> _Seen:
         paths = self.layout.job(job_id)
         state = read_json(paths.state)
-        if state.get("machine", self._machine) != self._machine:
+        if state.get("machine", self._machine) not in (self._machine, self._machine + NEWER):
             raise AgentFault("no-such-job", "%s runs on another machine" % job_id)
         _check_state(paths, state)
         record = JobRecord.from_json(dict(state, spec=read_spec(paths).to_json()))
         return _Seen(stamp, state, record)
+
+    def _mark(self, spec: JobSpec) -> str:
+        return self._machine + NEWER if needs_this_version(spec) else self._machine
 
     def _known(self, job_id: str) -> str:
         if not isinstance(job_id, str) or not JOB_ID.match(job_id):

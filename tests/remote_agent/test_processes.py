@@ -9,7 +9,16 @@ import subprocess
 import pytest
 
 from remote_agent import processes
-from remote_agent.processes import Identity, all_stats, find_supervisor, identify, job_of, members
+from remote_agent.layout import Layout
+from remote_agent.processes import (
+    Identity,
+    all_stats,
+    find_dispatchers,
+    find_supervisor,
+    identify,
+    job_of,
+    members,
+)
 
 
 @pytest.fixture
@@ -63,3 +72,19 @@ def test_a_supervisor_is_found_by_its_command_line():
     finally:
         child.kill()
         child.wait()
+
+
+def test_a_dispatcher_is_found_however_its_directory_is_written(tmp_path):
+    """An older agent, or the unit that starts at a boot, may have written it another way."""
+    place = str(tmp_path)
+    for given in (place, place + "/"):
+        words = ["sh", "-c", "sleep 60; :", "dispatch", "--state-dir", given]
+        child = subprocess.Popen(words)
+        try:
+            for root in (place + "/", Layout.open(place + "/").root, Layout.open(place).root):
+                assert find_dispatchers(root, "/new.pyz") == [identify(child.pid)]
+            assert find_dispatchers(place + "x", "/new.pyz") == []
+        finally:
+            child.kill()
+            child.wait()
+    assert Layout.open(place + "/").root == place

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+from dataclasses import replace
 
 import pytest
 
 from remote_agent import store as module
 from remote_agent.faults import AgentFault
+from remote_agent.files import read_json
 from remote_agent.layout import Layout
+from remote_agent.processes import machine_id
 from remote_agent.protocol.job import (
     DAMAGED,
     FAILED,
@@ -22,6 +25,7 @@ from remote_agent.protocol.job import (
     STOPPED,
     SUCCEEDED,
     TRANSITIONS,
+    ImagePlan,
     JobSpec,
 )
 from remote_agent.store import JobStore
@@ -186,6 +190,31 @@ def test_remove_wants_a_final_job(store, layout):
     os.chmod(locked, 0o500)
     store.remove("job-1")
     assert os.listdir(layout.jobs) == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        replace(SPEC, image="x:1", image_plan=ImagePlan(sender="ann@laptop")),
+        replace(SPEC, gpus=1, gpu_indices=(3,)),
+    ],
+)
+def test_a_job_that_older_versions_do_not_understand_is_none_for_them(store, layout, spec):
+    """They take only jobs whose state names exactly their machine: else one that starts at a boot
+    would run the job without its image, or on other GPUs."""
+    store.create(spec, "boot")
+    told = read_json(layout.job("job-1").state)["machine"]
+    assert told not in ("", machine_id())
+    assert [record.spec for record in JobStore(layout).records()] == [spec]
+    assert JobStore(layout, machine="other").records() == []
+    store.transition("job-1", STARTING)
+    assert store.record("job-1").state == STARTING
+    assert read_json(layout.job("job-1").state)["machine"] == told
+
+
+def test_a_job_that_older_versions_understand_is_theirs_too(store, layout):
+    store.create(SPEC, "boot")
+    assert read_json(layout.job("job-1").state)["machine"] == machine_id()
 
 
 def test_another_machine_with_the_same_home_is_left_alone(store, layout):
