@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from provisioner.lab import Lab
 
 
-PREPARATIONS = ("pulling ", "receiving ", "building ", "preparing ")
+PREPARATIONS = ("pulling ", "receiving ", "unpacking ", "building ", "preparing ")
 """How the reasons begin of a job whose image is made ready; see remote_agent/image_preparation.py.
 """
 SIMULATED = "SIMULATED GPUs: this proves the plumbing, not a GPU"

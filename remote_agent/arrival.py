@@ -19,12 +19,12 @@ SILENCE_S = 300.0
 
 
 class Arrival:
-    """``arrived``: bytes so far."""
+    """``arrived``: bytes so far. ``still_s``: for so long it has not grown."""
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._heard_at = clock()
+        self._heard_at = self._grew_at = clock()
         self._last: Optional[Tuple[int, int]] = None
         self.arrived = 0
 
@@ -33,7 +33,13 @@ class Arrival:
         if told is None or told == self._last:
             return
         self._last, self._heard_at = told, self._clock()
+        if told[0] != self.arrived:
+            self._grew_at = self._clock()
         self.arrived = told[0]
+
+    @property
+    def still_s(self) -> float:
+        return self._clock() - self._grew_at
 
     @property
     def has_ended(self) -> bool:

@@ -17,7 +17,7 @@ from remote_agent.docker_client import LOOK_S
 from remote_agent.faults import AgentFault, CouldNotStart, complain, complain_of_exception
 from remote_agent.files import try_lock
 from remote_agent.host_images import HostImages
-from remote_agent.image_progress import receiving, shown
+from remote_agent.image_progress import receiving, shown, unpacking
 from remote_agent.layout import Layout
 from remote_agent.protocol.job import FAILED, JOB_ID
 from remote_agent.queued_job import QueuedJob, Stopped
@@ -27,6 +27,8 @@ from remote_agent.verdict import could_not_start
 from remote_agent.wakeup import wake_dispatcher
 
 ARRIVAL_LOOK_S = 2.0
+UNPACKING_S = 5.0
+"""An image that has all its bytes, and for so long got no more, is being unpacked."""
 SHARED_LOOK_S = 1.0
 LOCK_LIMIT_S = 2.0
 """The dispatcher looks at the lock by taking it for a moment."""
@@ -110,6 +112,8 @@ class ImagePreparation:
         while not self._images.has(base):
             arrival.look()
             said = receiving(base, sender, arrival.arrived, size)
+            if 0 < size <= arrival.arrived and arrival.still_s >= UNPACKING_S:
+                said = unpacking(base)
             if arrival.has_ended:
                 raise CouldNotStart(
                     "the image did not arrive: nothing was heard of its sender any more (%s)"

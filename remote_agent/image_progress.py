@@ -7,6 +7,8 @@ from typing import Dict, List, Sequence, Set, Tuple
 
 MAX_LINE = 1000
 """Bytes of a line that are looked at."""
+CUT = "…"
+"""Ends a line that was longer."""
 MAX_PARTS = 1000
 """Layers or stages that are counted; Docker allows 127 layers."""
 MAX_NAME = 120
@@ -30,7 +32,7 @@ class Lines:
     def feed(self, data: bytes) -> List[str]:
         """The lines that became whole."""
         *whole, rest = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
-        self._partial = rest[:MAX_LINE]
+        self._partial = rest[: MAX_LINE + 1]
         return [_text(line) for line in whole]
 
     def rest(self) -> str:
@@ -54,10 +56,10 @@ class PullProgress:
             self._done.add(layer)
 
     def __str__(self) -> str:
-        said = "pulling %s" % shown(self._reference)
+        image = shown(self._reference)
         if not self._known:
-            return said
-        return "%s: %d of %d layers" % (said, len(self._done), len(self._known))
+            return "pulling %s" % image
+        return "pulling %d of %d layers of %s" % (len(self._done), len(self._known), image)
 
 
 class BuildProgress:
@@ -80,11 +82,12 @@ class BuildProgress:
             self._stages[stage] = max(step, self._stages.get(stage, (0, 0))[0]), steps
 
     def __str__(self) -> str:
-        said = "building %s" % shown(self._reference)
+        image = shown(self._reference)
         if not self._stages:
-            return said
+            return "building %s" % image
         at = sum(step for step, _ in self._stages.values())
-        return "%s: step %d of %d" % (said, at, sum(steps for _, steps in self._stages.values()))
+        steps = sum(steps for _, steps in self._stages.values())
+        return "building step %d of %d of %s" % (at, steps, image)
 
 
 class NoProgress:
@@ -95,17 +98,19 @@ class NoProgress:
 
 
 def receiving(reference: str, sender: str, arrived: int, size: int) -> str:
-    """``size``: about how many bytes will arrive, 0 where nobody knows."""
-    said = "receiving %s from %s" % (shown(reference), sender)
+    """``size``: about how many bytes will arrive, 0 where nobody knows. The numbers come first, for
+    narrow tables."""
+    what = "%s from %s" % (shown(reference), sender)
     if not arrived:
-        return said
-    if not size:
-        return "%s: %s MiB" % (said, format(arrived // MIB, ","))
-    return "%s: %s of about %s MiB" % (
-        said,
-        format(arrived // MIB, ","),
-        format(max(size, arrived) // MIB, ","),
-    )
+        return "receiving %s" % what
+    count = format(arrived // MIB, ",")
+    if size:
+        count += " of about %s" % format(max(size, arrived) // MIB, ",")
+    return "receiving %s MiB of %s" % (count, what)
+
+
+def unpacking(reference: str) -> str:
+    return "unpacking %s" % shown(reference)
 
 
 def shown(reference: str) -> str:
@@ -116,11 +121,22 @@ def last_words(lines: Sequence[str], urls: Sequence[str] = ()) -> str:
     """The end of what Docker printed, for people: one line, without the passwords of ``urls`` or
     of others."""
     words = [line for line in lines if line][-LAST_LINES:]
+    logins = sorted(filter(None, map(_login, urls)), key=len, reverse=True)
+    for login in logins:
+        words = [_without(login, line) for line in words]
     text = "; ".join(words)
-    for login in sorted(filter(None, map(_login, urls)), key=len, reverse=True):
-        text = text.replace(login, "***")
     text = PASSWORD.sub("://***@", text)
     return text if len(text) <= MAX_WORDS else "…" + text[-MAX_WORDS:]
+
+
+def _without(login: str, line: str) -> str:
+    """Also where the line was cut in the middle of it."""
+    line = line.replace(login, "***")
+    if line.endswith(CUT):
+        for length in range(len(login) - 1, 0, -1):
+            if line.endswith(login[:length] + CUT):
+                return line[: -length - len(CUT)] + "***" + CUT
+    return line
 
 
 def _login(value: str) -> str:
@@ -130,4 +146,12 @@ def _login(value: str) -> str:
 
 def _text(line: bytes) -> str:
     text = line[:MAX_LINE].decode("utf-8", "replace").strip()
-    return "".join(c for c in text if c.isprintable())
+    clean = "".join(c for c in text if c.isprintable())
+    return clean if len(line) <= MAX_LINE else _without_last_url(clean) + CUT
+
+
+def _without_last_url(text: str) -> str:
+    """Of a line that was cut: the mark that ends a password may have been cut off."""
+    last = max(text.rfind(" "), 0)
+    begin = text.find("://", last)
+    return text if begin < 0 else text[:begin] + "://***"

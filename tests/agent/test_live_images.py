@@ -88,7 +88,7 @@ def test_a_job_waits_for_its_image_tells_how_far_it_is_and_then_starts(
     client, bench, agent, until, finished
 ):
     agent.submit(spec("job-a"))
-    said = "pulling x:1: 1 of 2 layers"
+    said = "pulling 1 of 2 layers of x:1"
     until(lambda: agent.job("job-a").waiting_for == said)
     assert agent.job("job-a").state == QUEUED
     agent.submit(JobSpec("job-b", "b", ("true",), runtime=PROCESS))
@@ -127,7 +127,7 @@ def test_an_image_that_arrives(client, bench, agent, until):
     agent.submit(spec("job-a", ImagePlan(sender="ann@laptop", size=1830 << 20)))
     until(lambda: agent.job("job-a").waiting_for == "receiving x:1 from ann@laptop")
     (bench.job_dir("job-a") / "arriving").write_text(str(812 << 20))
-    said = "receiving x:1 from ann@laptop: 812 of about 1,830 MiB"
+    said = "receiving 812 of about 1,830 MiB of x:1 from ann@laptop"
     until(lambda: agent.job("job-a").waiting_for == said)
     (client.directory / "there").touch()
     until(lambda: agent.job("job-a").state != QUEUED)

@@ -134,7 +134,7 @@ def test_the_job_tells_how_far_the_pull_is(host):
     host.docker.during = during
     host.submit(pull=MIRROR)
     record = host.prepare()
-    assert host.noted == [f"pulling {MIRROR}: 1 of 2 layers"]
+    assert host.noted == [f"pulling 1 of 2 layers of {MIRROR}"]
     assert record.waiting_for == ""
 
 
@@ -340,7 +340,23 @@ def test_an_image_arrives_from_its_sender(host):
     host.prepare()
     assert host.is_ready
     assert host.noted[0] == f"receiving {IMAGE} from ann@laptop"
-    assert f"receiving {IMAGE} from ann@laptop: 20 of about 1,830 MiB" in host.noted
+    assert f"receiving 20 of about 1,830 MiB of {IMAGE} from ann@laptop" in host.noted
+
+
+def test_an_image_whose_bytes_are_all_there_is_unpacked(host):
+    path = host.store.layout.job("job-a").arriving
+
+    def on_sleep():
+        with open(path, "w") as file:  # the receiver renews its time
+            file.write(str(min(int(host.now), 10) << 20))
+        if host.now > 30:
+            host.docker.there.add(IMAGE)
+
+    host.on_sleep = on_sleep
+    host.submit(sender="ann@laptop", size=10 << 20)
+    host.prepare()
+    assert host.noted[-1] == f"unpacking {IMAGE}"
+    assert f"receiving 10 of about 10 MiB of {IMAGE} from ann@laptop" in host.noted
 
 
 def test_an_image_whose_sender_went_away(host):

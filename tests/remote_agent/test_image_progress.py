@@ -57,31 +57,31 @@ def shown(progress, text):
 def test_a_pull_counts_layers() -> None:
     progress = PullProgress("pytorch/pytorch:2.9")
     assert str(progress) == "pulling pytorch/pytorch:2.9"
-    assert shown(progress, PULL) == "pulling pytorch/pytorch:2.9: 3 of 4 layers"
-    assert shown(progress, "6a2ea9f0b3d2: Pull complete\n").endswith("4 of 4 layers")
+    assert shown(progress, PULL) == "pulling 3 of 4 layers of pytorch/pytorch:2.9"
+    assert "4 of 4 layers" in shown(progress, "6a2ea9f0b3d2: Pull complete\n")
 
 
 def test_a_classic_build_counts_steps() -> None:
     progress = BuildProgress("rigup/pytorch:1")
     assert str(progress) == "building rigup/pytorch:1"
-    assert shown(progress, CLASSIC) == "building rigup/pytorch:1: step 4 of 11"
+    assert shown(progress, CLASSIC) == "building step 4 of 11 of rigup/pytorch:1"
 
 
 def test_the_steps_of_all_stages_of_buildkit_are_added_up() -> None:
-    assert shown(BuildProgress("x"), BUILDKIT) == "building x: step 4 of 8"
+    assert shown(BuildProgress("x"), BUILDKIT) == "building step 4 of 8 of x"
 
 
 def test_a_build_without_named_stages() -> None:
-    assert shown(BuildProgress("x"), "#7 [4/6] RUN make\n") == "building x: step 4 of 6"
+    assert shown(BuildProgress("x"), "#7 [4/6] RUN make\n") == "building step 4 of 6 of x"
 
 
 @pytest.mark.parametrize(
     ("arrived", "size", "said"),
     [
         (0, 1 << 30, "receiving x:1 from ann@laptop"),
-        (812 << 20, 1830 << 20, "receiving x:1 from ann@laptop: 812 of about 1,830 MiB"),
-        (1900 << 20, 1830 << 20, "receiving x:1 from ann@laptop: 1,900 of about 1,900 MiB"),
-        (812 << 20, 0, "receiving x:1 from ann@laptop: 812 MiB"),
+        (812 << 20, 1830 << 20, "receiving 812 of about 1,830 MiB of x:1 from ann@laptop"),
+        (1900 << 20, 1830 << 20, "receiving 1,900 of about 1,900 MiB of x:1 from ann@laptop"),
+        (812 << 20, 0, "receiving 812 MiB of x:1 from ann@laptop"),
     ],
 )
 def test_what_has_arrived(arrived: int, size: int, said: str) -> None:
@@ -92,8 +92,10 @@ def test_a_line_without_end_takes_little_memory() -> None:
     lines = Lines()
     for _ in range(100):
         assert lines.feed(b"x" * 65536) == []
-    assert len(lines.rest()) == MAX_LINE
-    assert lines.feed(b"\nnext\n") == ["x" * MAX_LINE, "next"]
+    cut = "x" * MAX_LINE + "…"
+    assert lines.rest() == cut
+    assert lines.feed(b"\nnext\n") == [cut, "next"]
+    assert lines.feed(b"y" * MAX_LINE + b"\n") == ["y" * MAX_LINE]
 
 
 def test_carriage_returns_end_lines_and_control_characters_vanish() -> None:
@@ -106,6 +108,23 @@ def test_the_last_words_hold_no_passwords() -> None:
     assert "s3cret" not in said
     assert "proxy:3128" in said
     assert "pa/ss" not in last_words(["login bob:pa/ss@x failed"], ["http://bob:pa/ss@x@proxy"])
+
+
+LOGIN = "ann:pa/ss@word"
+
+
+@pytest.mark.parametrize("begin", ["http://", "login "])
+@pytest.mark.parametrize("kept", range(1, len(LOGIN) + 1))
+def test_a_line_that_is_cut_in_a_password_holds_no_part_of_it(begin: str, kept: int) -> None:
+    before = "x" * (MAX_LINE - len(begin) - kept - 1) + " " + begin
+    [line] = Lines().feed(f"{before}{LOGIN}@proxy:3128 refused\n".encode())
+    said = last_words([line], [f"http://{LOGIN}@proxy:3128"])
+    assert said.endswith(begin + "***…")
+
+
+def test_a_url_that_is_cut_is_not_shown() -> None:
+    line = "x" * (MAX_LINE - 20) + " http://bob:s3cret99@proxy refused\n"
+    assert last_words(Lines().feed(line.encode())).endswith(" http://***…")
 
 
 def test_the_last_words_are_short_and_the_last() -> None:
@@ -134,5 +153,5 @@ def test_very_many_layers_and_stages_are_not_kept() -> None:
     for number in range(5000):
         pull.take(f"{number:012x}: Pull complete")
         build.take(f"#1 [s{number} 1/2] RUN")
-    assert str(pull) == "pulling x: 1000 of 1000 layers"
-    assert str(build) == "building x: step 1000 of 2000"
+    assert str(pull) == "pulling 1000 of 1000 layers of x"
+    assert str(build) == "building step 1000 of 2000 of x"
