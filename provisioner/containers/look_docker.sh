@@ -27,7 +27,7 @@ case $said in
 *io.containerd.snapshotter*) [ ! -d /var/lib/containerd ] || root=/var/lib/containerd ;;
 esac
 case $root in
-/*) df -Pk "$root" 2>/dev/null |
+/*) timeout 5 df -Pk "$root" 2>/dev/null |
     awk -v root="$root" 'NR == 2 { print "docker|disk|" $4 "|" root }' ;;
 esac
 )

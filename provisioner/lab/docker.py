@@ -17,6 +17,7 @@ class Docker:
     """Runs ``docker …``. Every refusal and every failure becomes a :class:`LabError`."""
 
     program: str = "docker"
+    question_timeout_s: float = QUESTION_TIMEOUT_S
 
     def require(self) -> None:
         """Say what is missing when the engine cannot be used: client, daemon or permission."""
@@ -49,6 +50,11 @@ class Docker:
                 f"practice hosts need Docker, and there is no `{self.program}` here",
                 remedy="apt-get install docker.io (or docker-ce), then start the daemon",
             ) from error
+        except OSError as error:
+            raise LabError(
+                f"`{self.program}` cannot be started: {error}",
+                remedy="is another file of that name in PATH? `command -v docker`",
+            ) from error
         except subprocess.TimeoutExpired as error:
             raise LabError(
                 f"`{_shown(self.program, args)}` did not finish within {timeout_s:g} s",
@@ -57,7 +63,7 @@ class Docker:
 
     def image_exists(self, reference: str) -> bool:
         words = ("image", "inspect", "--format", "{{.Id}}", reference)
-        return self.attempt(*words, timeout_s=QUESTION_TIMEOUT_S).returncode == 0
+        return self.attempt(*words, timeout_s=self.question_timeout_s).returncode == 0
 
 
 def _refusal(stderr: str) -> LabError:

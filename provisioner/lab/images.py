@@ -39,6 +39,10 @@ def silent(_: str) -> None:
     """A progress callback for callers who want none."""
 
 
+KNOWN_TIMEOUT_S = 5.0
+"""Somebody waits for a host, for which this machine's Docker is only one way to an image."""
+
+
 def local_base(distro: str = DEFAULT_DISTRO, progress: Progress = silent) -> str:
     """The reference of a local image of plain Debian without systemd, building it if need be.
 
@@ -62,7 +66,7 @@ def known_base(distro: str = DEFAULT_DISTRO) -> str | None:
     chosen = find_distro(distro)
     try:
         machine = read_machine()
-        root = _known_root(Docker(), chosen, machine)
+        root = _known_root(Docker(question_timeout_s=KNOWN_TIMEOUT_S), chosen, machine)
     except LabError:
         return None
     return base_recipe(chosen, machine, root).reference if root else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from provisioner.errors import ExitCode, LabError
+from provisioner.lab import images
 from provisioner.lab.docker import Docker
 
 
@@ -29,6 +31,26 @@ def test_no_docker_at_all(tmp_path: Path) -> None:
     error = refusal(Docker(str(tmp_path / "nothing-here")))
     assert "need Docker" in error.message
     assert "docker.io" in (error.remedy or "")
+
+
+def test_a_docker_that_cannot_be_executed(tmp_path: Path) -> None:
+    docker = client(tmp_path, "", 0)
+    Path(docker.program).chmod(0o644)
+    assert "cannot be started" in refusal(docker).message
+
+
+def test_what_was_built_here_is_not_asked_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = client(tmp_path, "", 0)
+    Path(hanging.program).write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("RIGUP_DEBIAN_MIRROR", "http://mirror.example/debian")
+    monkeypatch.setattr(images, "KNOWN_TIMEOUT_S", 0.1)
+    assert images.known_base() is None
+    Path(hanging.program).chmod(0o644)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert images.known_base() is None
 
 
 def test_daemon_not_running(tmp_path: Path) -> None:
