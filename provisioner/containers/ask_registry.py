@@ -14,8 +14,12 @@ import platform
 import socket
 import subprocess
 import sys
+from contextlib import suppress
+from functools import lru_cache
 
 TIMEOUT_S = 20.0
+CONTEXT_TIMEOUT_S = 5.0
+"""For what the client reads in its own files."""
 MAX_ANSWER = 1 << 20
 SOCKET = "/var/run/docker.sock"
 NOT_ASKED = 0
@@ -38,9 +42,27 @@ class Engine(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
+@lru_cache(maxsize=1)
+def engine_address() -> str:
+    """Where Docker's client finds the engine: `docker context` may name another, as rootless Docker
+    does."""
+    words = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+    given = os.environ.get("DOCKER_HOST", "")
+    if not given:
+        with suppress(OSError, subprocess.SubprocessError):
+            told = subprocess.check_output(
+                words,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=CONTEXT_TIMEOUT_S,
+            )
+            given = told.decode("utf-8", "replace").strip()
+    return given or "unix://" + SOCKET
+
+
 def ask_engine(path: str) -> tuple[int, str]:
     """HTTP status and body of a GET, of a refusal its words."""
-    address = os.environ.get("DOCKER_HOST", "unix://" + SOCKET)
+    address = engine_address()
     if not address.startswith("unix://"):
         return NOT_ASKED, "Docker is not on this host"
     engine = Engine(address[len("unix://") :])

@@ -13,7 +13,7 @@ from provisioner.transport.base import Transport
 from remote_agent.protocol.values import ProtocolError, parse_json
 
 ASK_TIMEOUT_S = 100.0
-"""Four questions of 20 s each, one after the other; see ask_registry.py."""
+"""Four questions of 20 s each and a short one, one after the other; see ask_registry.py."""
 MAX_ANSWER = 2 << 20
 """Bytes; see ask_registry.py."""
 MAX_TOKENS = 200_000

@@ -226,6 +226,7 @@ def engine(path: Path, answers: dict[str, tuple[int, str]]) -> Iterator[None]:
 
 CLIENT = """\
 #!/bin/sh
+[ "$1" != context ] || { cat "$STATE/context"; exit; }
 echo "$*" >>"$STATE/calls"
 echo "proxy $HTTPS_PROXY" >>"$STATE/calls"
 case "$*" in
@@ -237,7 +238,11 @@ cat "$STATE/manifest"
 
 
 def run_program(
-    state: Path, source: str, answers: dict[str, tuple[int, str]], proxy: str = ""
+    state: Path,
+    source: str,
+    answers: dict[str, tuple[int, str]],
+    proxy: str = "",
+    docker_host: str | None = None,
 ) -> tuple[PullAnswer, list[str]]:
     """What the host's program makes of an engine and a client; the client's calls."""
     (state / "docker").write_text(CLIENT)
@@ -245,7 +250,7 @@ def run_program(
     environment = {
         "PATH": f"{state}:{os.environ['PATH']}",
         "STATE": str(state),
-        "DOCKER_HOST": f"unix://{state}/socket",
+        "DOCKER_HOST": f"unix://{state}/socket" if docker_host is None else docker_host,
     }
     program = Path(ask_registry.__file__).read_text()
     with engine(state / "socket", answers):
@@ -272,6 +277,13 @@ def test_engine_and_client_tell_what_is_pulled(tmp_path: Path) -> None:
     answer, calls = run_program(tmp_path, OWN, answers, "http://proxy.example:3128")
     assert answer == PullAnswer(True, 155)
     assert calls == [f"manifest inspect --verbose {OWN}", "proxy http://proxy.example:3128"]
+
+
+def test_the_engine_is_the_one_that_the_client_uses(tmp_path: Path) -> None:
+    (tmp_path / "context").write_text(f"unix://{tmp_path}/socket\n")
+    answers = {f"/distribution/{HUB}/json": (500, json.dumps({"message": LOOKUP}))}
+    answer, _ = run_program(tmp_path, HUB, answers, docker_host="")
+    assert answer == PullAnswer(False, None, LOOKUP)
 
 
 def test_a_client_that_shows_no_list_in_full_is_asked_again(tmp_path: Path) -> None:
