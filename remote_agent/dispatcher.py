@@ -200,7 +200,7 @@ class Dispatcher:
 
     def _see_to_image(self, record: JobRecord) -> None:
         """Before the process that gets the image starts, for that tells more."""
-        if record.waiting_for in ("", WAITING):
+        if record.waiting_for in ("", WAITING) or self._images.is_abandoned(record.job_id):
             self._note(record, "its image %s" % record.spec.image)
         try:
             self._images.prepare(record)

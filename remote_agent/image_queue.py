@@ -41,14 +41,17 @@ class ImageQueue:
         """Is a process at work that gets the image, and tells how far it is?"""
         return not self.is_ready(record) and self._is_at_work(record.job_id)
 
+    def is_abandoned(self, job_id: str) -> bool:
+        """Does nobody get the image, and has nobody been started for that just now?"""
+        now = self._clock()
+        last = self._started.get(job_id, now - START_AGAIN_S)
+        return now - last >= START_AGAIN_S and not self._is_at_work(job_id)
+
     def prepare(self, record: JobRecord) -> None:
         """Make sure that somebody gets the image. Raises OSError."""
-        now = self._clock()
-        last = self._started.get(record.job_id, now - START_AGAIN_S)
-        if now - last < START_AGAIN_S or self._is_at_work(record.job_id):
-            return
-        self._started[record.job_id] = now
-        self._start(self._store.layout, record.job_id)
+        if self.is_abandoned(record.job_id):
+            self._started[record.job_id] = self._clock()
+            self._start(self._store.layout, record.job_id)
 
     def _is_at_work(self, job_id: str) -> bool:
         """Also True for a job that was removed just now: there is nothing more to do."""

@@ -731,8 +731,19 @@ def test_a_job_without_its_image_gets_no_supervisor_ahead_of_time(host, prepared
 def test_what_the_preparation_tells_is_left_alone(host, preparing):
     host.submit("job-a", 1, plan=PULLED)
     host.store.note_waiting("job-a", "pulling 5 of 12 layers of x:1")
-    rounds(host, 3)
+    with locked(host.store.layout.job("job-a").preparer_lock):
+        rounds(host, 3)
     assert waits_for(host) == "pulling 5 of 12 layers of x:1"
+
+
+def test_what_a_preparation_told_that_was_killed_does_not_stand(host, preparing):
+    host.submit("job-a", 1, plan=PULLED)
+    rounds(host)
+    host.store.note_waiting("job-a", "pulling 5 of 12 layers of x:1")
+    host.dispatcher.round()
+    assert waits_for(host) == "pulling 5 of 12 layers of x:1", "it may be about to take its lock"
+    rounds(host)
+    assert waits_for(host) == "its image x:1"
 
 
 def test_a_preparation_that_was_killed_is_started_again_but_not_all_the_time(host, preparing):
