@@ -10,8 +10,8 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -311,6 +311,7 @@ def doctor(
         "script": "looked up here, then in examples/; without it, a whole line follows after --",
         "host": HOSTS_HELP["host"] + " (default: all; the one where it starts soonest is taken)",
         "group": HOSTS_HELP["group"],
+        "all": "choose among all hosts (default)",
         "gpus": "how many; all; or which: 0,2 (default: one where the host has any; 0: none)",
         "gpu-type": "part of the GPU's name, such as h100",
         "min-gpu-memory": "of each GPU, in gigabytes: 24g",
@@ -330,6 +331,7 @@ def train(
     script: Text = None,
     host: Text = None,
     group: Text = None,
+    all_: bool = False,
     gpus: Text = None,
     gpu_type: Text = None,
     min_gpu_memory: Text = None,
@@ -343,13 +345,14 @@ def train(
     json: bool = False,
 ) -> int:
     """Freeze the code, start a detached job on a host, print its id. Script arguments after --"""
-    hosts = _hosts(host, group, not (host or group), inventory)
+    hosts = _hosts(host, group, all_ or not (host or group), inventory)
     words = requests.read_words(script, arguments.after_dashes(sys.argv))
     request = requests.Request(
         script=requests.find_script(words.script, Path.cwd(), EXAMPLES),
         arguments=words.arguments,
-        gpus=placement.read_request(gpus or words.gpus, gpu_type, min_gpu_memory),
+        gpus=placement.read_request(words.gpus if gpus is None else gpus, gpu_type, min_gpu_memory),
         launcher=words.launcher if words.launcher and launcher == "auto" else launcher,
+        launcher_options=words.launcher_options if launcher == "auto" else (),
         runtime=runtime,
         environment=arguments.environment(env or ()),
         name=name,
@@ -368,7 +371,7 @@ def train(
             print(show.as_json({"host": place.host.name, "job": record}), flush=True)
         else:
             print(record.job_id, flush=True)
-            terminal.note(train_view.started(place, record))
+            terminal.note(train_view.started(place, record, follows=follow))
         if follow:
             return _follow(place.host, record.job_id, 0, first=place.client)
         return ExitCode.FAILED if record.state in ("failed", "lost") else ExitCode.DONE
@@ -792,7 +795,7 @@ def _follow(
 ) -> ExitCode:
     """``first``: a connection that is open already."""
     ready = [first] if first else []
-    with terminal.log_writer(raw=raw) as write:
+    with terminal.log_writer(raw=raw) as write, _said_when_left(job_id):
         final = job_facade.follow_to_end(
             lambda: ready.pop() if ready else job_facade.connect(host),
             job_id,
@@ -804,6 +807,15 @@ def _follow(
         )
     terminal.note(show.describe_end(host.name, final))
     return ExitCode.DONE if final.state == "succeeded" else ExitCode.FAILED
+
+
+@contextmanager
+def _said_when_left(job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        terminal.note(f"stopped following; the job goes on. End it: invoke stop {job_id}")
+        raise
 
 
 def _note_break(error: RigupError, pause: float) -> None:

@@ -104,6 +104,11 @@ def waiting(reason: str) -> str:
     return reason if reason.startswith(PREPARATIONS) else f"waiting for {reason}"
 
 
+def waits_for_image(record: JobRecord) -> bool:
+    """Is it queued only because its image is not there yet?"""
+    return record.state == QUEUED and record.waiting_for.startswith(PREPARATIONS)
+
+
 def why(verdict: Verdict) -> str:
     """The cause with its number: ``exit-code 3``, ``signal SIGKILL``, ``disk-full``."""
     detail = {"exit-code": verdict.exit_code, "signal": verdict.signal}.get(verdict.cause)

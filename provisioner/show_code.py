@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from provisioner.code_selection import IGNORED, LeftOut
@@ -29,6 +30,14 @@ def summary(tree: CodeTree) -> str:
     if any("secret" in reason for reason in counts):
         lines.append("to send one all the same: a line !NAME in .rigupignore")
     return "\n".join(map(one_line, lines))
+
+
+def travels(tree: CodeTree, missing: Collection[str]) -> str:
+    """What of it the host does not have; ``missing``: digests."""
+    total = sum(
+        {entry.digest: entry.size for entry in tree.entries if entry.digest in missing}.values()
+    )
+    return f"to be sent: {len(missing)} of its {len(tree.files)} files, {size(total)}"
 
 
 def listing(tree: CodeTree) -> str:

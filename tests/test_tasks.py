@@ -156,12 +156,15 @@ class Place:
     """Stands in for a host that was chosen and is connected."""
 
     def __init__(self, request: Request, host: Host, *, image: str | None = None) -> None:
-        self.request, self.host, self.client = request, host, None
+        self.request, self.host, self.client = request, host, self
         self.choice = Choice(host.name, 2, waits=False, reason="2 of 2 GPUs free")
         self.supply = image and Supply(image, None, None, None, 0, (f"{image} is there",))
         self.runtime = "container" if image else "process"
         self.command = ("python", request.script.argument, *request.arguments)
         self.closed = False
+
+    def partial_blobs(self, digests: list[str], sizes: dict[str, int]) -> dict[str, int]:
+        return dict.fromkeys(digests[:1], 0)
 
     def close(self) -> None:
         self.closed = True
@@ -197,6 +200,19 @@ def test_a_variable_that_is_set_here_is_accepted_and_not_shown(
     assert place.closed
 
 
+def test_who_stops_following_is_told_that_the_job_goes_on(
+    rigup: Command, monkeypatch: pytest.MonkeyPatch, places: list[Place]
+) -> None:
+    def follow(*arguments: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("provisioner.jobs.follow_to_end", follow)
+    done = rigup("train", "--script", "train.py", "--host", "gpu01", "--follow")
+    assert done.code == 130
+    assert "stopped following; the job goes on. End it: rigup stop train-1" in done.err
+    assert "follow it" not in done.err
+
+
 def test_a_launchers_line_says_what_the_options_would(rigup: Command, places: list[Place]) -> None:
     words = "train -- torchrun --nproc-per-node 2 train.py --lr 1"
     assert rigup(*words.split()).code == 0
@@ -219,6 +235,7 @@ def test_a_launchers_line_says_what_the_options_would(rigup: Command, places: li
     )
     asked = places[1].request
     assert (asked.launcher, asked.gpus.indices) == ("none", (1, 3)), "options win"
+    assert rigup("train", "--all", "--gpus", "", "--script", "train.py").code == 2
 
 
 @pytest.mark.parametrize(
@@ -497,7 +514,12 @@ class TestDryRun:
         assert done.code == 0
         assert "python train.py --epochs 3" in done.out
         shown = ["gpu01", "2 of 2 GPUs free", "img is there", "container"]
-        shown += ["inventory/hosts.yaml", ".env (may hold a secret)", "(ignored)"]
+        shown += [
+            "to be sent: 1 of its 3 files",
+            "inventory/hosts.yaml",
+            ".env (may hold a secret)",
+            "(ignored)",
+        ]
         for text in shown:
             assert text in done.out
         assert "hunter2" not in done.out + done.err
@@ -510,6 +532,7 @@ class TestDryRun:
         told = json.loads(done.out)
         assert (told["host"], told["runtime"]) == ("gpu01", "process")
         assert told["command"] == ["python", "train.py"]
+        assert told["code"]["files_to_send"] == 1
         left_out = {row["path"]: row["reason"] for row in told["code"]["left_out"]}
         assert left_out == {".env": "may hold a secret", "old.ckpt": "ignored"}
         travels = {row["path"] for row in told["code"]["files"]}

@@ -15,6 +15,7 @@ MARK = "docker|"
 MAX_IMAGES = 20_000
 MAX_REFERENCE = 512
 REASON_LENGTH = 300
+NOT_INSTALLED = "Docker is not installed"
 NONE = "<none>"
 """What Docker writes for an image without a name, a tag or a digest."""
 
@@ -86,7 +87,7 @@ def plain_reference(reference: str) -> str:
 
 def _problem(values: dict[str, list[str]]) -> str:
     if "missing" in values:
-        return "Docker is not installed"
+        return NOT_INSTALLED
     refusal = " ".join(values.get("refusal", []))
     if not refusal:
         return "the host did not say whether it has Docker"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -28,8 +29,17 @@ PROCESS_OPTIONS = ("nproc-per-node", "num-processes")
 ALL_GPUS = ("gpu", "auto")
 ONE_HOST = {"nnodes": "1", "node-rank": "0", "num-machines": "1", "machine-rank": "0"}
 """Options that may have this value only: a job runs on one host."""
+INTERPRETER_SWITCH = re.compile(r"-[uBOEsSIbdvq]+")
 USE_ENV = "use-env"
 SWITCHES = ("standalone", USE_ENV, "multi-gpu")
+KEPT_SWITCHES = ("use-fsdp", "use-deepspeed", "quiet", "debug")
+KEPT = (
+    *("max-restarts", "monitor-interval", "start-method", "log-dir", "redirects", "tee"),
+    *("local-ranks-filter", "mixed-precision", "config-file", "dynamo-backend"),
+    *("gradient-accumulation-steps", "num-cpu-threads-per-process"),
+)
+KEPT_FAMILIES = ("fsdp-", "deepspeed-")
+"""Options with a value that go to the launcher as they are."""
 CHOSEN_HERE = (
     *("master-addr", "master-port", "rdzv-backend", "rdzv-endpoint", "rdzv-id"),
     *("main-process-ip", "main-process-port"),
@@ -40,16 +50,24 @@ CHOSEN_HERE = (
 @dataclass(frozen=True)
 class LauncherLine:
     """A launcher's command line, taken apart. ``gpus``: a number, ``all``, or None where the line
-    does not say. An old line with ``--use_env`` is torchrun's."""
+    does not say. ``options``: words for the launcher. An old line with ``--use_env`` is torchrun's.
+    """
 
     launcher: str
     script: str
     arguments: tuple[str, ...]
     gpus: str | None
+    options: tuple[str, ...] = ()
 
 
 def command(
-    interpreter: str, script: str, arguments: Sequence[str], *, gpus: int, launcher: str = AUTO
+    interpreter: str,
+    script: str,
+    arguments: Sequence[str],
+    *,
+    gpus: int,
+    launcher: str = AUTO,
+    options: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The words that start ``script``. AUTO: torchrun for a Python script on several GPUs.
 
@@ -67,7 +85,8 @@ def command(
             f"--launcher {launcher} starts Python scripts, and {script} is not one",
             remedy="use --launcher none: it starts the script once, with all its GPUs",
         )
-    return (interpreter, *_launcher_words(launcher, max(1, gpus)), script, *arguments)
+    words = _launcher_words(launcher, max(1, gpus))
+    return (interpreter, *words, *options, script, *arguments)
 
 
 def check_launcher(launcher: str) -> None:
@@ -86,7 +105,9 @@ def read_line(words: Sequence[str]) -> LauncherLine | None:
     if launcher is None:
         return None
     gpus: str | None = None
+    kept: list[str] = []
     while rest and rest[0].startswith("-"):
+        before = rest
         name, value, rest = _next_option(rest)
         if name in PROCESS_OPTIONS:
             gpus = _processes(name, value)
@@ -97,23 +118,29 @@ def read_line(words: Sequence[str]) -> LauncherLine | None:
                 f"--{name} {value}: a job runs on one host",
                 remedy=f"leave --{name} out, and choose the host with --host",
             )
+        elif name in KEPT_SWITCHES or _is_kept(name):
+            kept += before[: len(before) - len(rest)]
     if not rest:
         raise UsageError(f"{' '.join(words)!r} names no script")
-    return LauncherLine(launcher, rest[0], tuple(rest[1:]), gpus)
+    return LauncherLine(launcher, rest[0], tuple(rest[1:]), gpus, tuple(kept))
+
+
+def _is_kept(name: str) -> bool:
+    return name in KEPT or name.startswith(KEPT_FAMILIES)
 
 
 def _processes(name: str, value: str) -> str:
     if value in ALL_GPUS:
         return "all"
-    if value.isascii() and value.isdigit():
+    if value.isascii() and value.isdigit() and int(value) > 0:
         return value
-    raise UsageError(f"--{name} {value}: expected a number or {' or '.join(ALL_GPUS)}")
+    raise UsageError(f"--{name} {value}: expected a number from 1, or {' or '.join(ALL_GPUS)}")
 
 
 def _split_launcher(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    rest = list(words)
-    if len(rest) > 2 and PurePath(rest[0]).name.startswith("python") and rest[1] == "-m":
-        return MODULES.get(rest[2]), rest[3:]
+    rest = without_interpreter(words)
+    if len(rest) > 1 and len(rest) < len(words) and rest[0] == "-m":
+        return MODULES.get(rest[1]), rest[2:]
     for program, launcher in PROGRAMS.items():
         named = [PurePath(word).name for word in rest[:1]] + rest[1 : len(program)]
         if tuple(named) == program:
@@ -121,13 +148,24 @@ def _split_launcher(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return None, rest
 
 
+def without_interpreter(words: Sequence[str]) -> list[str]:
+    """``python -u`` and its like taken off: a job's output is never held back, and its interpreter
+    is the host's or the image's."""
+    rest = list(words)
+    if rest and PurePath(rest[0]).name.startswith("python"):
+        del rest[0]
+        while rest and INTERPRETER_SWITCH.fullmatch(rest[0]):
+            del rest[0]
+    return rest
+
+
 def _next_option(words: Sequence[str]) -> tuple[str, str, list[str]]:
     """The first option's name with hyphens, its value ("" for a switch), and what follows."""
     head, equals, value = words[0].partition("=")
     name = head.lstrip("-").replace("_", "-")
-    if name in SWITCHES:
+    if name in (*SWITCHES, *KEPT_SWITCHES):
         return name, "", list(words[1:])
-    if name not in (*PROCESS_OPTIONS, *ONE_HOST, *CHOSEN_HERE):
+    if name not in (*PROCESS_OPTIONS, *ONE_HOST, *CHOSEN_HERE) and not _is_kept(name):
         raise UsageError(
             f"{head}: this option of the launcher is not supported here",
             remedy="give the script with --script, and its arguments after --",

@@ -245,7 +245,10 @@ def _rank(position: int, candidate: Candidate, asked: GpuRequest) -> tuple[Rank,
         reason = f"{free} of {len(suitable)} GPUs free; {IMAGE_STATES[image]}"
         rank: Rank = (0, image, -free, position)
     else:
-        reason = f"all are busy; on {candidate.name} {_ahead(candidate.jobs_ahead)}"
+        reason = (
+            f"no host has {needed} free; here {free} of {len(suitable)} GPUs are, and "
+            f"{_ahead(candidate.jobs_ahead)}"
+        )
         rank = (1, candidate.jobs_ahead, -free, position)
     all_match = len(_matching(candidate, asked)) == len(candidate.gpus)
     indices = asked.indices or (() if all_match else _exactly(suitable, needed))

@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from inventory import Host
+from provisioner import show
 from provisioner.agent.client import AgentClient
 from provisioner.command import Command
+from provisioner.containers.docker_look import NOT_INSTALLED
 from provisioner.containers.facade import HostGpus
 from provisioner.containers.image_supply import (
     DockerLook,
@@ -176,7 +178,7 @@ def look_at(host: Host, request: Request) -> HostState:
 def candidate_of(state: HostState, request: Request, *, only: bool = False) -> Candidate:
     """What the choice needs to know of the host. An ``only`` one need not be provisioned where the
     job can run all the same."""
-    queued = [job for job in state.jobs if job.spec.gpus and not job.is_final]
+    queued = [job for job in state.jobs if job.spec.gpus and not job.is_final and not _waits(job)]
     return Candidate(
         state.host.name,
         tuple(_gpu_state(gpu) for gpu in state.sample.gpus),
@@ -186,6 +188,11 @@ def candidate_of(state: HostState, request: Request, *, only: bool = False) -> C
         has_queue=any(job.state == QUEUED for job in queued),
         has_image=state.has_image,
     )
+
+
+def _waits(job: JobRecord) -> bool:
+    """For its image: then it is in nobody's way."""
+    return job.spec.image_plan is not None and show.waits_for_image(job)
 
 
 def host_gpus(state: HostState) -> HostGpus:
@@ -271,6 +278,13 @@ def _is_for_container(state: HostState, request: Request) -> bool:
     if request.runtime != AUTO:
         return request.runtime == CONTAINER
     if not state.docker.usable:
+        if state.sample.gpus and state.docker.problem != NOT_INSTALLED:
+            raise BlockedError(
+                state.docker.problem,
+                host=state.host.name,
+                remedy=f"invoke doctor --host {state.host.name}; or --runtime process, in its own "
+                "Python",
+            )
         return False
     if state.sample.gpus or state.host.container.image or state.docker.running:
         return True

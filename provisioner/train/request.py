@@ -56,6 +56,7 @@ class Request:
     arguments: tuple[str, ...] = ()
     gpus: GpuRequest = field(default_factory=GpuRequest)
     launcher: str = launchers.AUTO
+    launcher_options: tuple[str, ...] = ()
     runtime: str = AUTO
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     name: str | None = None
@@ -95,6 +96,7 @@ class Words:
     arguments: tuple[str, ...]
     gpus: str | None = None
     launcher: str | None = None
+    launcher_options: tuple[str, ...] = ()
 
 
 def read_words(script: str | None, words: Sequence[str]) -> Words:
@@ -104,17 +106,16 @@ def read_words(script: str | None, words: Sequence[str]) -> Words:
         return Words(script, tuple(words))
     line = launchers.read_line(words)
     if line is not None:
-        return Words(line.script, line.arguments, line.gpus, line.launcher)
-    rest = list(words)
-    if rest and PurePath(rest[0]).name.startswith("python"):
-        del rest[0]
-    if not rest or rest[0].startswith("-"):
-        raise UsageError(
-            "no script was named",
-            remedy="invoke train --script finetune_llama.py, or a whole line: "
-            "invoke train -- torchrun --nproc-per-node 2 train.py",
-        )
-    return Words(rest[0], tuple(rest[1:]))
+        return Words(line.script, line.arguments, line.gpus, line.launcher, line.options)
+    rest = launchers.without_interpreter(words)
+    if rest and PurePath(rest[0]).suffix == ".py":
+        return Words(rest[0], tuple(rest[1:]))
+    what = "a module cannot be started" if rest[:1] == ["-m"] else "no script was named"
+    raise UsageError(
+        what,
+        remedy="invoke train --script finetune_llama.py, or a whole line of python, torchrun or "
+        "accelerate: invoke train -- torchrun --nproc-per-node 2 train.py",
+    )
 
 
 def find_script(name: str, directory: Path, examples: Path) -> Script:

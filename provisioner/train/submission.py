@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from inventory import Host
-from provisioner import mirrors
+from provisioner import mirrors, show_code
 from provisioner.agent.client import AgentClient
 from provisioner.agent.patient import LOST
 from provisioner.containers.image_supply import Supply, plan_supply
@@ -26,6 +26,7 @@ from provisioner.train.probe import HostState, Probed, probe
 from provisioner.train.request import Request, new_job_id
 from remote_agent.protocol.job import CONTAINER, PROCESS, QUEUED, JobRecord, JobSpec
 
+NEVER = "it was never provisioned"
 SMALL_FILE = 1 << 20
 SEND_ATTEMPTS = 3
 NOTICE_POLLS, NOTICE_POLL_S = 20, 0.25
@@ -62,15 +63,19 @@ class Placement:
         """What will run, word by word. Without torch there is no torchrun: a script that needs none
         is started once, with all its GPUs."""
         request = self.request
-        without_torch = self.supply is None and "torch" not in self.state.facts
-        once = without_torch and request.launcher == launcher.AUTO
         return launcher.command(
             self.host.python if self.supply is None else "python",
             request.script.argument,
             request.arguments,
             gpus=self.choice.gpus,
-            launcher=launcher.NONE if once else request.launcher,
+            launcher=launcher.NONE if self.lacks_launcher else request.launcher,
+            options=request.launcher_options,
         )
+
+    @property
+    def lacks_launcher(self) -> bool:
+        without_torch = self.supply is None and "torch" not in self.state.facts
+        return without_torch and self.request.launcher == launcher.AUTO
 
     def close(self) -> None:
         self.state.close()
@@ -98,13 +103,12 @@ def place(
             raise
         placement = _first_possible(probed, request, note, only_plan, only)
     probed.close(but=placement.host.name)
-    if not only:
+    if not only or placement.choice.waits:
         note(f"{placement.host.name}: {placement.choice.reason}")
-        for one in probed.candidates:
-            if one.error is not None:
-                note(one_line(f"{one.name}: left aside: {one.error.message}"))
-    elif placement.choice.waits:
-        note(f"{placement.host.name}: {placement.choice.reason}")
+    for one in () if only else probed.candidates:
+        reason = one.error.message if one.error else "" if one.provisioned else NEVER
+        if reason:
+            note(one_line(f"{one.name}: left aside: {reason}"))
     return placement
 
 
@@ -164,7 +168,9 @@ def submit(placement: Placement, tree: CodeTree, note: Note) -> JobRecord:
     supply, client = placement.supply, placement.client
     for line in supply.said if supply and supply.plan else ():
         note(line)
-    spec = _job_spec(placement, send_code(client, tree), tree.revision)
+    if placement.lacks_launcher and placement.choice.gpus > 1:
+        note(f"{placement.host.python} has no torch: the script starts once, with all its GPUs")
+    spec = _job_spec(placement, send_code(client, tree, note), tree.revision)
     if supply is not None and supply.context is not None:
         client.put_blobs([(hashlib.sha256(supply.context).hexdigest(), supply.context)])
     record = client.submit(spec)
@@ -174,10 +180,11 @@ def submit(placement: Placement, tree: CodeTree, note: Note) -> JobRecord:
     return record
 
 
-def send_code(client: AgentClient, tree: CodeTree) -> str:
+def send_code(client: AgentClient, tree: CodeTree, note: Note = lambda text: None) -> str:
     """The snapshot's digest on the host; only files that it does not have travel."""
-    sizes = {entry.digest: entry.size for entry in tree.entries if entry.digest}
-    missing = client.partial_blobs(sorted(tree.files), sizes)
+    missing = missing_code(client, tree)
+    if 0 < len(missing) < len(tree.files):
+        note(show_code.travels(tree, missing))
     large = [digest for digest in missing if tree.files[digest].stat().st_size > SMALL_FILE]
     small = [digest for digest in missing if digest not in large]
     client.put_blobs((digest, tree.files[digest].read_bytes()) for digest in small)
@@ -187,10 +194,24 @@ def send_code(client: AgentClient, tree: CodeTree) -> str:
     return client.put_manifest(tree.entries)
 
 
+def missing_code(client: AgentClient, tree: CodeTree) -> dict[str, int]:
+    """Digests of files that the host lacks -> bytes of them that it has already."""
+    sizes = {entry.digest: entry.size for entry in tree.entries if entry.digest}
+    return client.partial_blobs(sorted(tree.files), sizes)
+
+
 def _send_image(placement: Placement, reference: str, record: JobRecord, note: Note) -> JobRecord:
+    def watchful(text: str) -> None:
+        note(text)
+        now = placement.client.job(record.job_id)
+        if now.is_final:
+            raise RigupError(
+                f"{now.job_id} has {now.state} while its image was sent", host=placement.host.name
+            )
+
     arriving = f"{placement.host.state_dir.removeprefix('~/')}/jobs/{record.job_id}/arriving"
     try:
-        _send_patiently(placement, reference, arriving, note)
+        _send_patiently(placement, reference, arriving, watchful)
     except BaseException:
         _withdraw(placement, record.job_id, note)
         raise

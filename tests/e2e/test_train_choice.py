@@ -108,7 +108,10 @@ def test_all_busy_means_the_shortest_queue(ready: Rigup, project: Path) -> None:
             wait_for(lambda job=job: described(ready, job)["state"] == "running", "the job")
         queued = ready.ok(*words, cwd=project)
         jobs.append(queued.out.strip())
-        assert "lab02: all are busy; on lab02 1 job is ahead of it" in queued.err
+        assert (
+            "lab02: no host has 2 free; here 0 of 2 GPUs are, and 1 job is ahead of it"
+            in queued.err
+        )
     finally:
         for job in reversed(jobs):
             ready.ok("stop", job, "--grace", "0")

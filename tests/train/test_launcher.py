@@ -37,6 +37,13 @@ def test_command(script: str, gpus: int, launcher: str, expected: tuple[str, ...
     assert words[-3:] == (script, "--lr", "1e-4")
 
 
+def test_options_of_a_line_go_to_the_launcher() -> None:
+    options = ("--max-restarts", "3")
+    words = command("python", "a.py", ("-x",), gpus=2, launcher="torchrun", options=options)
+    assert words[-5:] == ("--nproc-per-node=2", *options, "a.py", "-x")
+    assert command("python", "a.py", (), gpus=2, launcher="none") == ("python", "a.py")
+
+
 def test_accelerate_is_told_of_several_gpus() -> None:
     words = command("python", "train.py", (), gpus=2, launcher="accelerate")
     assert "--num_processes=2" in words
@@ -78,6 +85,23 @@ def test_a_launcher_that_cannot_start_the_script_is_refused(
             "python -m torch.distributed.launch --nproc_per_node=2 train.py",
             LauncherLine("torch.distributed.launch", "train.py", (), "2"),
         ),
+        (
+            "torchrun --max-restarts 3 --tee=3 --nproc-per-node 2 train.py --tee 1",
+            LauncherLine(
+                "torchrun", "train.py", ("--tee", "1"), "2", ("--max-restarts", "3", "--tee=3")
+            ),
+        ),
+        (
+            "accelerate launch --mixed_precision bf16 --use_fsdp --fsdp_offload_params true a.py",
+            LauncherLine(
+                *("accelerate", "a.py", (), None),
+                (*("--mixed_precision", "bf16", "--use_fsdp"), "--fsdp_offload_params", "true"),
+            ),
+        ),
+        (
+            "python -u -m torch.distributed.run train.py",
+            LauncherLine("torchrun", "train.py", (), None),
+        ),
         ("venv/bin/torchrun train.py", LauncherLine("torchrun", "train.py", (), None)),
         ("./accelerate launch train.py", LauncherLine("accelerate", "train.py", (), None)),
         ("torchrun train.py", LauncherLine("torchrun", "train.py", (), None)),
@@ -97,9 +121,10 @@ def test_other_lines_are_not_touched(line: str) -> None:
     [
         ("torchrun --nnodes=2 --nproc_per_node=4 train.py", "one host"),
         ("torchrun --nproc_per_node=4", "no script"),
-        ("torchrun --max_restarts=3 train.py", "max_restarts"),
+        ("torchrun --node_address=x train.py", "node_address"),
+        ("torchrun --nproc-per-node 0 train.py", "expected a number from 1"),
         ("torchrun --nproc_per_node", "needs a value"),
-        ("torchrun --nproc_per_node=0,1 train.py", "expected a number or gpu or auto"),
+        ("torchrun --nproc_per_node=0,1 train.py", "expected a number from 1, or gpu or auto"),
         ("torchrun --nproc_per_node ² train.py", "expected a number"),
     ],
 )

@@ -19,7 +19,7 @@ from provisioner.train import probe as module
 from provisioner.train.placement import GpuRequest, choices
 from provisioner.train.probe import LOOK, probe
 from provisioner.train.request import Request, Script
-from remote_agent.protocol.job import JobRecord, JobSpec
+from remote_agent.protocol.job import ImagePlan, JobRecord, JobSpec
 from remote_agent.protocol.sample import GpuProcess, GpuSample, HostSample, Sample
 
 PRACTICE = "rigup/pytorch-cpu:1"
@@ -122,6 +122,11 @@ def test_jobs_ahead_are_those_that_want_gpus(look: Look) -> None:
     jobs = [job("queued"), job("running"), job("running", gpus=0), job("succeeded")]
     [candidate] = look({"a": Machine(gpus=[gpu()], jobs=jobs)}).candidates
     assert (candidate.jobs_ahead, candidate.has_queue) == (2, True)
+    waiting = job("queued")
+    spec = replace(waiting.spec, image_plan=ImagePlan(sender="ann"))
+    for_image = replace(waiting, spec=spec, waiting_for="receiving img from ann")
+    [candidate] = look({"a": Machine(gpus=[gpu()], jobs=[for_image])}).candidates
+    assert (candidate.jobs_ahead, candidate.has_queue) == (0, False)
     [candidate] = look({"a": Machine(gpus=[gpu()], jobs=[job("running")])}).candidates
     assert (candidate.jobs_ahead, candidate.has_queue) == (1, False)
 
@@ -181,6 +186,13 @@ def test_the_inventorys_image_is_taken_as_it_is(look: Look) -> None:
             "invoke provision --host a",
         ),
         (
+            "docker|refusal|permission denied\nhost|provisioned\n" + WITH_TORCH,
+            {"gpus": [gpu()]},
+            BlockedError,
+            "the login user may not use Docker",
+            "invoke doctor --host a; or --runtime process",
+        ),
+        (
             USABLE + "host|nvidia\n",
             {},
             BlockedError,
@@ -191,9 +203,10 @@ def test_the_inventorys_image_is_taken_as_it_is(look: Look) -> None:
     ],
 )
 def test_a_host_that_cannot_run_it_says_why(
-    look: Look, text: str, asked: dict[str, str], kind: type, said: str, remedy: str
+    look: Look, text: str, asked: dict[str, Any], kind: type, said: str, remedy: str
 ) -> None:
-    machine = Machine(text)
+    machine = Machine(text, asked.get("gpus", ()))
+    asked = {name: value for name, value in asked.items() if name != "gpus"}
     probed = look({"a": machine}, **asked)
     error = error_of(probed)
     assert type(error) is kind

@@ -145,14 +145,24 @@ def test_scripts_that_know_only_the_old_option_are_told_of(
         ),
         (None, ["python3", "a.py", "-x"], Words("a.py", ("-x",))),
         (None, ["a.py"], Words("a.py", ())),
+        (None, ["python", "-u", "-OO", "a.py"], Words("a.py", ())),
     ],
 )
 def test_a_script_or_a_whole_line(name: str | None, words: list[str], expected: Words) -> None:
     assert read_words(name, words) == expected
 
 
-@pytest.mark.parametrize("words", [[], ["python"], ["python", "-m", "pkg"], ["--lr", "1"]])
-def test_a_line_without_a_script_is_refused(words: list[str]) -> None:
-    with pytest.raises(UsageError, match="no script was named") as raised:
-        read_words(None, words)
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "no script was named"),
+        ("python", "no script was named"),
+        ("--lr 1", "no script was named"),
+        ("deepspeed train.py", "no script was named"),
+        ("python -m pkg", "a module cannot be started"),
+    ],
+)
+def test_a_line_without_a_script_is_refused(line: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as raised:
+        read_words(None, line.split())
     assert "torchrun" in str(raised.value.remedy)

@@ -198,6 +198,25 @@ def test_several_gpus_mean_torchrun_and_exact_ones_are_asked_for(
     assert (spec.gpus, spec.gpu_indices, spec.runtime, spec.image) == (2, (0, 1), "process", None)
 
 
+def test_a_script_that_starts_once_on_several_gpus_is_told(
+    choose: Choose, request_: Request
+) -> None:
+    object.__setattr__(request_, "gpus", GpuRequest(2))
+    placement, noted = choose(state(wanted=None))
+    submit(placement, tree(request_), noted.append)
+    assert "python3 has no torch: the script starts once, with all its GPUs" in noted
+
+
+def test_only_what_the_host_lacks_is_told_of(choose: Choose, request_: Request) -> None:
+    for name in "ab":
+        (request_.script.root / f"{name}.py").write_text(name)
+    placement, noted = choose(state())
+    agent: Any = placement.client
+    agent.partial_blobs = lambda digests, sizes: {digests[0]: 0}
+    submit(placement, tree(request_), noted.append)
+    assert any(line.startswith("to be sent: 1 of its 3 files, ") for line in noted)
+
+
 def test_what_the_host_builds_travels_before_the_job(choose: Choose, request_: Request) -> None:
     digest = hashlib.sha256(b"context").hexdigest()
     plan = ImagePlan(base="base:1", pull="base:1", build=digest)
@@ -218,6 +237,7 @@ class TestSending:
 
         def send(transport: object, reference: str, note: object, arriving: str) -> None:
             self.sent.append((reference, arriving))
+            assert callable(note)
             fate = self.fates.pop(0) if self.fates else None
             if fate is not None:
                 raise fate
@@ -259,6 +279,19 @@ class TestSending:
             self.submit()
         assert len(self.sent) == 3
         assert calls(self.place)[-1].startswith("remove ")
+
+    def test_a_job_that_was_stopped_meanwhile_ends_the_sending(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def send(transport: object, reference: str, note: Any, arriving: str) -> None:
+            note("sent 128 MiB")
+            pytest.fail("it went on")
+
+        monkeypatch.setattr(module, "send_image", send)
+        client: Any = self.place.client
+        client.job = lambda job_id: JobRecord(client.specs[-1], "stopped", 1.0)
+        with pytest.raises(RigupError, match="has stopped while its image was sent"):
+            self.submit()
 
     def test_a_job_that_cannot_be_withdrawn_is_named(self) -> None:
         self.fates = [RigupError("no space left")]

@@ -16,6 +16,9 @@ from tui.text import clean, plural, size
 from tui.widgets.bars import PanelTitle
 from tui.widgets.log_view import LogView
 
+MAX_REASON = 70
+"""Characters of why a queued job waits."""
+
 
 class LogPanel(Vertical):
     """Takes a follower's messages and shows them; ``open`` begins with another job."""
@@ -120,7 +123,8 @@ class LogPanel(Vertical):
         if self.view.query_text:
             notes.append((f"only \u201c{clean(self.view.query_text, 30)}\u201d  ", "accent"))
         if self._waits():
-            notes.append(("waiting for its turn", "dim"))
+            reason = clean(self._record.waiting_for, MAX_REASON) if self._record else ""
+            notes.append((reason or "waiting for its turn", "dim"))
         elif self._status[0]:
             notes.append(self._status)
         if self._key is not None:
