@@ -87,7 +87,7 @@ def read_manifest(text: str, machine: str) -> PullAnswer:
     architecture = architecture_of(machine)
     ours = [entry for entry in entries if _is_for(entry, architecture)]
     if listed and not ours:
-        return PullAnswer(False, reason=f"the registry has no image for {architecture}")
+        return PullAnswer(False, reason=f"the registry has no image for linux/{architecture}")
     return PullAnswer(True, _size(ours[0]) if ours else None)
 
 
