@@ -145,9 +145,10 @@ def _login(value: str) -> str:
 
 
 def _text(line: bytes) -> str:
-    text = line[:MAX_LINE].decode("utf-8", "replace").strip()
+    is_whole = len(line) <= MAX_LINE
+    text = line[: MAX_LINE if is_whole else MAX_LINE - 1].decode("utf-8", "replace").strip()
     clean = "".join(c for c in text if c.isprintable())
-    return clean if len(line) <= MAX_LINE else _without_last_url(clean) + CUT
+    return clean if is_whole else _without_last_url(clean) + CUT
 
 
 def _without_last_url(text: str) -> str:

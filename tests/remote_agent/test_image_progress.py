@@ -92,7 +92,7 @@ def test_a_line_without_end_takes_little_memory() -> None:
     lines = Lines()
     for _ in range(100):
         assert lines.feed(b"x" * 65536) == []
-    cut = "x" * MAX_LINE + "…"
+    cut = "x" * (MAX_LINE - 1) + "…"
     assert lines.rest() == cut
     assert lines.feed(b"\nnext\n") == [cut, "next"]
     assert lines.feed(b"y" * MAX_LINE + b"\n") == ["y" * MAX_LINE]
@@ -116,7 +116,7 @@ LOGIN = "ann:pa/ss@word"
 @pytest.mark.parametrize("begin", ["http://", "login "])
 @pytest.mark.parametrize("kept", range(1, len(LOGIN) + 1))
 def test_a_line_that_is_cut_in_a_password_holds_no_part_of_it(begin: str, kept: int) -> None:
-    before = "x" * (MAX_LINE - len(begin) - kept - 1) + " " + begin
+    before = "x" * (MAX_LINE - len(begin) - kept - 2) + " " + begin
     [line] = Lines().feed(f"{before}{LOGIN}@proxy:3128 refused\n".encode())
     said = last_words([line], [f"http://{LOGIN}@proxy:3128"])
     assert said.endswith(begin + "***…")
