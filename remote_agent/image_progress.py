@@ -20,7 +20,7 @@ LAYER = re.compile(r"([0-9a-f]{6,64}): ([A-Z][a-z]+ [a-z]+(?: [a-z]+)?)")
 LAYER_DONE = ("Pull complete", "Already exists")
 CLASSIC_STEP = re.compile(r"Step (\d{1,4})/(\d{1,4}) :")
 BUILDKIT_STEP = re.compile(r"#\d{1,6} \[([A-Za-z0-9_.-]{0,100}) ?(\d{1,4})/(\d{1,4})\]")
-PASSWORD = re.compile(r"://[^/@\s]{1,200}@")
+PASSWORD = re.compile(r"://[^/@\s]{1,1000}@")
 
 
 class Lines:

@@ -107,6 +107,7 @@ def test_the_last_words_hold_no_passwords() -> None:
     said = last_words(lines, ["http://bob:pa/ss@x@proxy", "", "plain"])
     assert "s3cret" not in said
     assert "proxy:3128" in said
+    assert "tok" not in last_words(["see https://ann:" + "tok" * 200 + "@registry.example"])
     assert "pa/ss" not in last_words(["login bob:pa/ss@x failed"], ["http://bob:pa/ss@x@proxy"])
 
 
