@@ -36,6 +36,11 @@ ACCELERATE = b"accelerate/commands/launch.py"
 RANK = re.compile(rb"^ {1,4}rank {1,8}: (\d{1,6}) \(local_rank: \d{1,6}\)", re.MULTILINE)
 EXIT_CODE = re.compile(rb"^ {1,4}exitcode {1,8}: (-?\d{1,6}) (?:\(pid: (\d{1,9})\))?", re.MULTILINE)
 OTHERS_LINE = re.compile(rb"\[rank\d{1,6}\]:")
+BANNER = re.compile(
+    rb"(?:[WIE]\d{4} [^\]\n]{1,200}\] ?)?(?:\*{20,60}\r?$|Setting OMP_NUM_THREADS environment)",
+    re.MULTILINE,
+)
+"""What torchrun prints at its start; see torch/distributed/run.py."""
 CALLED_PROCESS = re.compile(
     rb"^subprocess\.CalledProcessError: .{0,60000} (?:returned non-zero exit status (\d{1,6})|"
     rb"died with <Signals\.[A-Z0-9]{1,20}: (\d{1,3})>)\.\r?$",
@@ -116,11 +121,16 @@ def _before_launcher(text: bytes) -> bytes:
 
 
 def _of_rank(rank: int, text: bytes) -> bytes:
-    """Its own lines where they are marked, else those that are not marked as another's."""
+    """Its own lines where they are marked, else those that are not marked as another's, nor the
+    launcher's."""
     prefix = b"[rank%d]:" % rank
     lines = text.splitlines(keepends=True)
     own = [_without(prefix, line) for line in lines if line.startswith(prefix)]
-    return b"".join(own or [line for line in lines if not OTHERS_LINE.match(line)])
+    return b"".join(own or [line for line in lines if not _is_foreign(line)])
+
+
+def _is_foreign(line: bytes) -> bool:
+    return bool(OTHERS_LINE.match(line) or BANNER.match(line))
 
 
 def _without(prefix: bytes, line: bytes) -> bytes:

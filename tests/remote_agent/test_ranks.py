@@ -104,6 +104,18 @@ def test_a_log_without_a_whole_summary_tells_nothing(log: bytes) -> None:
     assert first_failure(log) is None
 
 
+def test_the_launchers_banner_is_no_rank_speaking() -> None:
+    log = (CASES / "exit.log").read_bytes().replace(b"no data in /data\n", b"")
+    found = first_failure(log)
+    assert found is not None
+    assert found.log.strip() == b""
+    newer = log.replace(b"\n***", b"\nW1128 00:55:36.8 27113 torch/distributed/run.py:851] ***")
+    assert newer != log
+    again = first_failure(newer)
+    assert again is not None
+    assert b"***" not in again.log
+
+
 def test_damaged_logs_never_raise() -> None:
     source, rng = _log("prefixed"), random.Random(7)
     for _ in range(300):
