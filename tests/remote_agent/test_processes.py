@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -19,6 +20,9 @@ from remote_agent.processes import (
     job_of,
     members,
 )
+
+SLEEPER = (sys.executable, "-c", "import time; time.sleep(60)")
+"""One process: a shell's child looks like the shell until it runs its program."""
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def test_a_reused_number_is_no_longer_a_root():
 
 def test_a_supervisor_is_found_by_its_command_line():
     assert find_supervisor("job-none") is None
-    words = ["sh", "-c", "sleep 60; :", "supervise", "--state-dir", "/x", "--job", "job-seen"]
+    words = [*SLEEPER, "supervise", "--state-dir", "/x", "--job", "job-seen"]
     child = subprocess.Popen(words)
     try:
         assert find_supervisor("job-seen") == identify(child.pid)
@@ -78,7 +82,7 @@ def test_a_dispatcher_is_found_however_its_directory_is_written(tmp_path):
     """An older agent, or the unit that starts at a boot, may have written it another way."""
     place = str(tmp_path)
     for given in (place, place + "/"):
-        words = ["sh", "-c", "sleep 60; :", "dispatch", "--state-dir", given]
+        words = [*SLEEPER, "dispatch", "--state-dir", given]
         child = subprocess.Popen(words)
         try:
             for root in (place + "/", Layout.open(place + "/").root, Layout.open(place).root):
