@@ -211,19 +211,21 @@ def _send_image(placement: Placement, reference: str, record: JobRecord, note: N
 
     arriving = f"{placement.host.state_dir.removeprefix('~/')}/jobs/{record.job_id}/arriving"
     try:
-        _send_patiently(placement, reference, arriving, watchful)
+        _send_patiently(placement, reference, arriving, watchful, note)
     except BaseException:
         _withdraw(placement, record.job_id, note)
         raise
     return _seen_by_host(placement, record)
 
 
-def _send_patiently(placement: Placement, reference: str, arriving: str, note: Note) -> None:
+def _send_patiently(
+    placement: Placement, reference: str, arriving: str, progress: Note, note: Note
+) -> None:
     """A host that has all bytes completes the image although the link broke then."""
     state = placement.state
     for attempt in range(1, SEND_ATTEMPTS + 1):
         try:
-            send_image(state.transport, reference, note, arriving)
+            send_image(state.transport, reference, progress, arriving)
             return
         except ConnectionLost as error:
             if attempt == SEND_ATTEMPTS:

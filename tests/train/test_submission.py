@@ -240,12 +240,14 @@ class TestSending:
             assert callable(note)
             fate = self.fates.pop(0) if self.fates else None
             if fate is not None:
+                self.is_broken = isinstance(fate, ConnectionLost)
                 raise fate
 
         self.there: str | None = None
         monkeypatch.setattr(module, "send_image", send)
         monkeypatch.setattr(module, "image_id", lambda transport, reference: self.there)
         self.reconnected = 0
+        self.is_broken = False
         monkeypatch.setattr(HostState, "reconnect", self.reconnect)
         supply = Supply("img", ARRIVES, None, "img", 100, ("img is sent from here",))
         self.place, _ = choose(state(state_dir="/scratch/rigup"), supplies={"a": supply})
@@ -254,6 +256,7 @@ class TestSending:
 
     def reconnect(self) -> None:
         self.reconnected += 1
+        self.is_broken = False
 
     def test_the_job_is_there_before_its_image_and_the_id_comes_after_it(self) -> None:
         record = self.submit()
@@ -262,7 +265,17 @@ class TestSending:
         assert self.noted == ["img is sent from here"]
 
     def test_a_broken_link_is_tried_again(self) -> None:
+        """The agent's session breaks with it."""
         self.fates = [ConnectionLost("lost", host="a"), None]
+        client: Any = self.place.client
+        ask = client.job
+
+        def job(job_id: str) -> JobRecord:
+            if self.is_broken:
+                raise ConnectionLost("lost", host="a")
+            return ask(job_id)  # type: ignore[no-any-return]
+
+        client.job = job
         assert self.submit().state == "running"
         assert len(self.sent) == 2
         assert self.noted[-1] == "a: lost; connecting again"
