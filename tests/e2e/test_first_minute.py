@@ -145,7 +145,7 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_moves(
         assert "docker system prune" in refused.err
         assert "sending" not in refused.err
         either = spare("train", "--script", "hello.py", "--dry-run", cwd=project)
-        assert "trying lab02" in either.err
+        assert "trying another host" in either.err
     finally:
         host.run("systemctl stop docker.socket docker; umount /var/lib/docker")
         host.run("systemctl start docker")
