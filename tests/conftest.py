@@ -16,6 +16,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast this machine is at the moment is not tested.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 DEMAND_VARIABLE = "RIGUP_E2E"
 DOCKER_ANSWERS_WITHIN_S = 30

@@ -185,7 +185,8 @@ PIECES = st.lists(st.integers(0, len(split(GOOD)) - 1), min_size=1, max_size=7)
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(order=PIECES, others=PIECES, tags=st.dictionaries(st.integers(0, 6), st.integers(1, 63)))
 def test_spliced_packets_are_refused_or_one_key_to_gnupg(

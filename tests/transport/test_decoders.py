@@ -29,7 +29,9 @@ WORDS = st.sampled_from(
         *("ssh-ed25519", KEY, "AAAA", "=", "#", "\x00", "\xff", "\n", " "),
     ]
 )
-QUIETLY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIETLY = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 @given(parts=st.lists(PARTS, max_size=40))
