@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, Optional, Sequence, Tuple
 
 from remote_agent.metrics.nvml_client import GpuReading
 from remote_agent.protocol.sample import GpuProcess, GpuSample
 
-SERVICES = ("nvidia-cuda-mps",)
-"""Show as compute processes (names as in /proc/PID/comm, 15 characters) and are none: CUDA's
-multi-process service waits on the GPU for clients."""
 PATIENCE_S = 900.0
 """A driver that is being upgraded, or a machine that is still booting, gets well by itself."""
 NO_LIBRARY = 12
@@ -44,8 +41,8 @@ def obstacle(needed: int, reading: GpuReading, indices: Sequence[int] = ()) -> O
     if needed > present:
         evidence = "it asks for %d GPUs and the host has %d" % (needed, present)
         return Obstacle("count", evidence, _ask_less(present), 0.0)
-    broken = [gpu for gpu in candidates(reading.gpus, indices) if _defect(gpu)]
-    reasons = "; ".join("GPU %d: %s" % (gpu.index, _defect(gpu)) for gpu in broken)
+    broken = [gpu for gpu in candidates(reading.gpus, indices) if gpu.defect]
+    reasons = "; ".join("GPU %d: %s" % (gpu.index, gpu.defect) for gpu in broken)
     if indices and broken:
         return Obstacle("usable", "it asks for GPUs that cannot be used (%s)" % reasons, ASK_OTHERS)
     usable = present - len(broken)
@@ -66,7 +63,7 @@ def candidates(gpus: Sequence[GpuSample], indices: Sequence[int]) -> Tuple[GpuSa
 
 def is_idle(gpu: GpuSample) -> bool:
     """Certainly nobody computes on it, it is healthy, and it is not split into MIG instances."""
-    return not _defect(gpu) and not _foreign(gpu)
+    return not gpu.defect and not gpu.computing
 
 
 def waiting_for(needed: int, gpus: Sequence[GpuSample], holder: Callable[[str], str]) -> str:
@@ -78,29 +75,17 @@ def waiting_for(needed: int, gpus: Sequence[GpuSample], holder: Callable[[str], 
 
 
 def _occupied(gpu: GpuSample, holder: Callable[[str], str]) -> str:
-    said = _defect(gpu)
+    said = gpu.defect
     job = "" if said else holder(gpu.uuid)
     if job:
         said = "leased to %s" % job
     if not said:
-        said = ", ".join(map(_described, _foreign(gpu)[:2]))
+        said = ", ".join(map(_described, gpu.computing[:2]))
     return "GPU %d: %s" % (gpu.index, said) if said else ""
 
 
 def _described(process: GpuProcess) -> str:
     return "%s of %s (pid %d)" % (process.name or "a process", process.user or "?", process.pid)
-
-
-def _defect(gpu: GpuSample) -> str:
-    if gpu.error is not None:
-        return gpu.error
-    if gpu.mig_enabled:
-        return "split into MIG instances"
-    return "" if gpu.processes_known else "the driver does not tell its processes"
-
-
-def _foreign(gpu: GpuSample) -> List[GpuProcess]:
-    return [process for process in gpu.processes if process.name not in SERVICES]
 
 
 def _ask_less(count: int) -> str:

@@ -40,9 +40,6 @@ LOOK_TIMEOUT_S = 65.0
 """The script's own limits add up to a minute."""
 LOOK_BYTES = 2 << 20
 """Some 20,000 images."""
-SHARED_PROGRAMS = ("nvidia-cuda-mps",)
-"""As ``SERVICES`` in ``remote_agent/waiting.py``: on the GPU, and in nobody's way."""
-
 LOOK = r"""
 python=$1
 shift
@@ -303,12 +300,8 @@ def _torch_is_missing(state: HostState) -> RigupError:
 
 def _gpu_state(gpu: GpuSample) -> GpuState:
     """As far as can be seen from here; the host's own queue decides."""
-    problem = gpu.error or ("split into MIG instances" if gpu.mig_enabled else "")
-    if not problem and not gpu.processes_known:
-        problem = "the driver does not tell its processes"
-    computing = [one for one in gpu.processes if one.name not in SHARED_PROGRAMS]
-    is_free = not problem and gpu.job_id is None and not computing
-    return GpuState(gpu.index, gpu.name, gpu.memory_total, is_free, problem)
+    is_free = not gpu.defect and gpu.job_id is None and not gpu.computing
+    return GpuState(gpu.index, gpu.name, gpu.memory_total, is_free, gpu.defect)
 
 
 def _late(host: Host) -> RigupError:

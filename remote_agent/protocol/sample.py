@@ -8,6 +8,9 @@ from typing import Optional, Tuple
 
 from remote_agent.protocol.values import ProtocolError, Value, check_count, check_time
 
+SERVICES = ("nvidia-cuda-mps",)
+"""Show as compute processes (names as in /proc/PID/comm, 15 characters) and are none: CUDA's
+multi-process service waits on the GPU for clients."""
 MAX_GPUS = 1024
 MAX_PERCENT = 1000
 """Some drivers tell a little more than 100."""
@@ -55,6 +58,20 @@ class GpuSample(Value):
     pci: Optional[str] = None
     error: Optional[str] = None
     job_id: Optional[str] = None
+
+    @property
+    def defect(self) -> str:
+        """Why no job can have it, "" where one can."""
+        if self.error is not None:
+            return self.error
+        if self.mig_enabled:
+            return "split into MIG instances"
+        return "" if self.processes_known else "the driver does not tell its processes"
+
+    @property
+    def computing(self) -> Tuple[GpuProcess, ...]:
+        """The processes on it that are no service."""
+        return tuple(process for process in self.processes if process.name not in SERVICES)
 
     def check(self) -> None:
         check_count(self.index, "index", MAX_GPUS)
